@@ -64,6 +64,6 @@ def known_tables(method: Method, task: CausalLM, folder: Path) -> tuple[TokenTab
     forget.preferred = write_table(folder / "preferred", random_blocks([7, 12, 9, 5], seed=3))
     found = known_sets(method, task, forget, retain, folder / "run")
     forget = found.forget
-    if "unwanted_words" in method.signal_names:  # random blocks hold no words
+    if "unwanted_words" in method.signal_names:  # random blocks have no words
         forget = forget.with_signal("unwanted_words", lookup(np.linspace(0, 3, len(forget.ids)), "row", forget))
     return forget, found.retain

@@ -1,4 +1,4 @@
-"""The functions of the public surface, as the command line has them."""
+"""The public functions, the same as on the command line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def forget(
         target: a path, a Hugging Face dataset id, or a topic in words; or a list of several paths and ids, or topics.
         model: a starter model's name, a folder, or a Hugging Face id.
         out: the run folder to write, or to resume.
-        log_with: experiment trackers that figures are sent to, by Accelerate's names: tensorboard, wandb, mlflow, trackio.
+        log_with: trackers to send figures to, by Accelerate's names: tensorboard, wandb, mlflow, trackio.
         options: fields of the recipe; nested ones as mappings, or dotted in a dictionary:
             `forget("x", out="runs/x", **{"training.learning_rate": 1e-5})`.
 
@@ -55,12 +55,12 @@ def forget(
 def run(
     recipe: BaseRecipe | str | Path, out: str | Path, show: Silent | None = None, log_with: Sequence[str] = ()
 ) -> RunFolder:
-    """Run a recipe, given as such, by its file, or by name where it comes with expunge; an unfinished run resumes.
+    """Run a recipe: an object, a file, or the name of one that comes with expunge; an unfinished run resumes.
 
-    `log_with`: as `forget` takes it.
+    `log_with`: as for `forget`.
     """
     made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
-    refuse_missing(made, RunFolder(out))  # before what takes seconds to import
+    refuse_missing(made, RunFolder(out))  # before imports that take seconds
     from expunge import spine
 
     return spine.run(made, out, show, log_with)
@@ -80,23 +80,23 @@ def unlearn(
     """Make a language model in memory forget; it is changed in place.
 
     Args:
-        model: a transformers model; or a peft model, of which only the adapter is trained.
+        model: a transformers model; or a peft model; then only the adapter is trained.
         tokenizer: its tokenizer.
-        forget: a list (or a `datasets.Dataset`) of texts; of rows with `text`, `prompt` and `completion`, `question` and
-            `answer`, or `messages`; or of token ids, as lists or as rows with `input_ids` and maybe `labels`. A row's
-            `rewrite` is what is wanted in its place (DPO).
-        retain: the same of what is to be kept; without it the guard has nothing to watch, and many methods refuse.
+        forget: a list (or a `datasets.Dataset`) of texts; of rows with `text`, `prompt` and `completion`, `question`
+            and `answer`, or `messages`; or of token ids, as lists or as rows with `input_ids` and maybe `labels`. A
+            row's `rewrite` is the wanted text in its place (DPO).
+        retain: the retain set, in the same forms; without it the guard has nothing to watch, and many methods refuse.
         method: a method (`expunge.methods.NPO(beta=0.1)`), its name, or a mapping as in a recipe.
         training: how long and how fast: `expunge.Training(learning_rate=1e-5)`, or its fields as a mapping.
-        out: a folder for checkpoints: a script that was killed resumes when it is run again. Without it nothing is kept.
+        out: a folder for checkpoints: a killed script resumes when it is run again. Without it nothing is saved.
         options: `seed`, `on_progress` (called with step, steps and figures), and the parts `data`, `reinforcement` and
             `anchors` of a recipe.
 
     Returns:
-        What it took, the losses by step, and notices. Mode, type, device and what requires gradients are what they were.
+        The cost, the losses by step, and notices. Mode, dtype, device and `requires_grad` are unchanged.
 
     Raises:
-        ExpungeError: what cannot be used, or a training that was stopped. Then the weights are those at which it stopped.
+        ExpungeError: unusable inputs, or a training that was stopped. Then the weights are those at the stop.
     """
     from expunge.kinds.language.objects.unlearning import unlearn_model
 
@@ -112,16 +112,16 @@ def prepare(
     method: Any = None,
     **options: Unpack[Options],
 ) -> Prepared:
-    """Sets and signals for a training loop of your own: `method.loss(step).total` is what is minimised.
+    """Sets and signals for a training loop of your own: minimise `method.loss(step).total`.
 
     Args:
-        forget: as `unlearn` takes it; without it and a method only `step` is there, for your own batches.
-        retain: as `unlearn` takes it.
-        method: as `unlearn` takes it.
-        options: as `unlearn` takes them.
+        forget: as for `unlearn`; without it and a method only `step` is available, for your own batches.
+        retain: as for `unlearn`.
+        method: as for `unlearn`.
+        options: as for `unlearn`.
 
     Returns:
-        What to go through: `for step in prepared.steps(batch_size=4, epochs=2)`; or a dataset with its `collate`, for a
+        An iterable: `for step in prepared.steps(batch_size=4, epochs=2)`; or a dataset with its `collate`, for a
         DataLoader or a Trainer, and `step(**batch)`.
     """
     from expunge.kinds.language.objects.own_loop import prepare_model
@@ -138,17 +138,17 @@ def plan(
     rate: float | None = None,
     fsdp: Literal["shard", "offload"] | None = None,
 ) -> Any:
-    """What a run of a recipe will take, before it runs; no weight is loaded.
+    """Plan a run of a recipe; no weight is loaded.
 
     Args:
-        recipe: a recipe, or a recipe file, over which `options` are laid as `expunge run` takes them.
+        recipe: a recipe, or a recipe file, overridden by `options` as for `expunge run`.
         device: a name such as a100-80gb; default: this machine.
-        gpus: in place of it, how many cards and gigabytes each: 8x24.
+        gpus: instead of it, number of cards and gigabytes each: 8x24.
         rate: floating-point operations a second that a device is known to reach.
-        fsdp: spread a model that is trained over the cards ("shard"), or keep its parts in main memory ("offload").
+        fsdp: shard a trained model over the cards ("shard"), or keep its parts in main memory ("offload").
 
     Returns:
-        The plan: `peak` bytes, `seconds`, `stages`, `disk`, and with which options it `fits`.
+        The plan: `peak` bytes, `seconds`, `stages`, `disk`, and the options with which it `fits`.
 
     Raises:
         RecipeError: there is no such device, or the recipe is not for a language model.
@@ -179,14 +179,14 @@ def inspect(
     show: Silent | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """What would be forgotten, and what a model knows of it, without training or writing anything.
+    """Inspect what would be forgotten, and what a model knows of it, without training or writing anything.
 
     Args:
-        target, model, options: as `forget` takes them.
-        budget: seconds for measuring, or a text such as "2m"; what does not fit is left out, and named.
+        target, model, options: as for `forget`.
+        budget: seconds for measuring, or a text such as "2m"; what does not fit is left out and listed.
 
     Returns:
-        What `expunge inspect --json` prints.
+        The content of `expunge inspect --json`.
     """
     from expunge.runs.audit import seconds_of
 
@@ -205,7 +205,7 @@ def evaluate(
     show: Silent | None = None,
     **more: Unpack[More],
 ) -> list[Score]:
-    """Measure a run again, with more (benchmarks, prompts), or any model as a recipe says; the scores.
+    """Measure a run again, with more (benchmarks, prompts), or any model with a recipe; return the scores.
 
     Args:
         target: a run folder; or a model, and then `recipe` is the `recipe.yaml` of a run folder. A model without a
@@ -222,7 +222,7 @@ def evaluate(
     path = load_run(target).recipe if recipe is None else Path(recipe)
     made = read_recipe(path)
     made = main_kind(made).with_more(made, given)
-    from expunge import spine  # takes seconds: what is missing is told before
+    from expunge import spine  # takes seconds: missing files are reported before
 
     if recipe is not None:
         return spine.evaluate_model(str(target), made, path, show)
@@ -235,7 +235,7 @@ def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -
 
     if others := [name for name in given if name in OF_EVALUATION]:
         raise RecipeError(
-            f"{others[0]} is measured on the sets of a run, and {model} is no run folder",
+            f"{others[0]} is measured on the sets of a run, and {model} is not a run folder",
             allowed="for a model alone: toxicity prompts, groups and a scorer",
             next_step="give --recipe runs/NAME/recipe.yaml too",
         )
@@ -243,7 +243,7 @@ def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -
 
 
 def measure_again(run: str | Path, sample: int, show: Silent | None = None) -> list[Finding]:
-    """Measure `sample` of a run's scores, drawn by lot, again from its saved model; whether they are the stored ones."""
+    """Measure a random `sample` of a run's scores again from its saved model; compare with the stored ones."""
     from expunge import spine
 
     return spine.sampled_findings(load_run(run), sample, show)
@@ -260,14 +260,14 @@ def audit(
     show: Silent | None = None,
     **data: Any,
 ) -> tuple[RunFolder, dict[str, Any]]:
-    """Attack an unlearned model and a control; (the folder, what `audit/audit.json` in it holds).
+    """Attack an unlearned model and a control; return (the folder, the content of its `audit/audit.json`).
 
     Args:
         target: a run folder; or a model, and then `base`, `forget` and `retain` name the model before and the sets.
-        attacks: names of those that are carried out; empty: all. budget: seconds, or a text such as "10m".
-        control: a model that never saw the forget set. holdout: like texts or pictures that no model saw.
-        out: of a model, the folder to write; default: runs/audit-NAME.
-        data: `base`, `forget`, `retain`, `ordinary` (text that perplexity is measured on; default: the retain set), and
+        attacks: names of attacks to run; empty: all. budget: seconds, or a text such as "10m".
+        control: a model that never saw the forget set. holdout: similar texts or pictures that no model saw.
+        out: for a model, the folder to write; default: runs/audit-NAME.
+        data: `base`, `forget`, `retain`, `ordinary` (text to measure perplexity on; default: the retain set), and
             fields of the recipe's part `audit` (`{"audit.facts": 50}`).
     """
     begun = time.monotonic()  # what is imported later takes seconds of the budget, too
@@ -287,7 +287,7 @@ def audit(
     missing = [name for name in ("base", "forget", "retain") if name not in given]
     if missing and not of_run:
         raise RecipeError(
-            f"{target} is no run folder; of a model an audit must know what it was before, and the sets",
+            f"{target} is not a run folder; to audit a model, its base model and the sets are needed",
             seen=f"without {', '.join(missing)}",
             next_step="give --base MODEL --forget PATH --retain PATH; or the folder that --out of a run named",
         )
@@ -312,9 +312,9 @@ def audit(
 
 
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
-    """Scores of several runs, or of several suites of a kind, side by side, with intervals; as text, and as HTML at `out`.
+    """Compare runs, or suites of a kind, side by side, with intervals; as text, and as HTML at `out`.
 
-    Beside suites of questions stand files of `expunge evaluate --suite`, and OpenUnlearning's `TOFU_EVAL.json` or MUSE's.
+    Suites of questions compare with files of `expunge evaluate --suite`, too, and OpenUnlearning's `TOFU_EVAL.json`.
     """
     return str(comparison(folders, out))
 
@@ -335,12 +335,12 @@ def comparison(folders: Sequence[str | Path], out: Path | None = None) -> Any:
 
 
 def _refuse_overwriting(out: Path) -> None:
-    """Raise where a comparison would be written over anything but an earlier one, which says at its head what it is."""
+    """Raise if a comparison would overwrite anything but an earlier one, recognised by its heading."""
     if out.is_dir():
         raise RunError(f"{out} is a folder", next_step=f"give a file: --html {out / 'comparison.html'}")
     if out.is_file() and "Expunge · comparison</p>".encode() not in out.read_bytes():
         raise RunError(
-            f"{out} is there already, and no comparison", next_step="give a new file: --html comparison.html"
+            f"{out} already exists, and is not a comparison", next_step="give a new file: --html comparison.html"
         )
 
 

@@ -33,15 +33,15 @@ from expunge.spine import at_work
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What an audit is asked for.
+    """The options of an audit.
 
     Attributes:
         model: the model; None: the run's own.
         control: a model that never saw the forget set.
         holdout: texts of the same kind as the forget set that no model saw.
-        attacks: names of those that are carried out; empty: all that there are.
-        budget: seconds that it may take.
-        begun: when it began, by `time.monotonic`.
+        attacks: names of attacks to run; empty: all.
+        budget: time limit in seconds.
+        begun: its start, by `time.monotonic`.
     """
 
     model: str | None = None
@@ -53,13 +53,13 @@ class Asked:
 
 
 def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | None = None) -> dict[str, Any]:
-    """Audit a model; what `audit/audit.json` then holds.
+    """Audit a model; return the content of `audit/audit.json`.
 
     Args:
-        recipe: of a run, or one that names base model, forget set and retain set for another model.
+        recipe: the recipe of a run, or one that names base model, forget set and retain set for another model.
 
     Raises:
-        ExpungeError: with what happened, where, and the next step; what was found so far stays.
+        ExpungeError: with the next step; results so far are kept.
     """
     budget = Budget(asked.budget, asked.begun)
     if count() > 1:
@@ -118,17 +118,18 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
 
 
 def _noted(folder: RunFolder) -> dict[str, Any]:
-    """What an earlier audit in the folder noted; empty where there was none."""
+    """The notes of an earlier audit in the folder; empty if there was none."""
     path = folder.audit / "settings.json"
     found: dict[str, Any] = storage.read_json(path) if path.is_file() else {}
     return found
 
 
 def _fix(folder: RunFolder, recipe: BaseRecipe, at_audit: Any) -> dict[str, Any]:
-    """Note the limits, their digest, the time, and what is audited, before a model is judged; an earlier audit's stay.
+    """Note the limits, their digest, the time, and what is audited, before a model is judged; an earlier audit's notes
+    stay.
 
     Returns:
-        What is noted, and under "earlier" the digests and times of other limits that were noted here before.
+        The notes, and under "earlier" the digests and times of other limits noted here before.
 
     Raises:
         RunError: an audit in the same folder was begun with other limits, or of another model or other data.
@@ -148,7 +149,7 @@ def _fix(folder: RunFolder, recipe: BaseRecipe, at_audit: Any) -> dict[str, Any]
         other = [name for name in key if name != "arithmetic" and fixed.get("of", {}).get(name) != key[name]]
         if other:
             raise RunError(
-                f"{folder.path} holds the audit of another model, or on other data",
+                f"{folder.path} has the audit of another model, or on other data",
                 seen=f"another {' and '.join(other)}",
                 next_step=f"give another folder, or delete {folder.audit} to begin another audit",
             )
@@ -157,17 +158,17 @@ def _fix(folder: RunFolder, recipe: BaseRecipe, at_audit: Any) -> dict[str, Any]
         fixed |= {} if at_audit.wanted is None else {"asked": at_audit.asked_number}
         storage.write_json(path, fixed)
         folder.log("audit_fixed", digest=digest)
-    # Who deletes the limits to loosen them has seen results: the log still knows.
+    # Deleting the limits to loosen them after seeing results still shows in the log.
     before = [row for row in folder.read_events("audit_fixed") if row["digest"] != digest]
     return fixed | {"earlier": [{"digest": row["digest"], "time": row["time"]} for row in before]}
 
 
 def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked], in_time: bool) -> dict[str, Any]:
-    """The facts that are known best under their worst attack, with what the models say; and how many are known beyond the
-    control, where that is asked for the same ones.
+    """The facts known best under their worst attack, with the models' answers; and the number known beyond the
+    control, if that is asked for the same ones.
 
     Args:
-        in_time: whether there is time to ask for what the models say; none is shown without it.
+        in_time: whether there is time for the models' answers; none is shown otherwise.
     """
 
     def worst(trials: Sequence[tuple[str, Trial]], n: int) -> list[tuple[float, str]]:

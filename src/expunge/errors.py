@@ -14,8 +14,8 @@ class Explained(BaseException):
 
     Args:
         what: what happened and where, one sentence without a full stop.
-        seen: the value that was met.
-        allowed: what would have been right.
+        seen: the value found.
+        allowed: the valid values.
         next_step: what the user can do or type now.
     """
 
@@ -65,20 +65,20 @@ class UnchangedError(RunError):
 
 
 class FollowedError(ExpungeError):
-    """A process of several that stops since another one has; that one says why."""
+    """A process that stops because another one did; that one gives the reason."""
 
 
 class Interrupted(Explained):
     """SIGINT or SIGTERM arrived; the run can be resumed by the same command.
 
-    No `Exception`: libraries catch those, and the request would be lost on its way out.
+    Not an `Exception`: libraries catch those, and the request would be lost.
     """
 
     exit_code = 130
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like `name`, or that it abbreviates; None where nothing is close."""
+    """The known name most similar to `name`, or abbreviated by it; None if nothing is close."""
     names = list(known)
     if same := [each for each in names if each.lower() == name.lower()]:
         return same[0]
@@ -93,26 +93,26 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """The next step after a name that does not exist; None where nothing is close."""
+    """The next step after a name that does not exist; None if nothing is close."""
     near = nearest(name, known)
     return f"did you mean {near}?" if near else None
 
 
 def near_names(name: str, known: Iterable[str], every: str) -> str:
-    """The next step after a name that does not exist, where there are too many to list: the nearest first.
+    """The next step after a name that does not exist, if there are too many to list: the nearest first.
 
     Args:
-        every: what lists all of them, such as "expunge methods lists all".
+        every: how to list all of them, such as "expunge methods lists all".
     """
     names = list(known)
     best = nearest(name, names)
     if best is None:
         return every
     others = [each for each in difflib.get_close_matches(name, names, n=4, cutoff=0.75) if each != best]
-    also = f" Like it: {', '.join(others)}." if others else ""
+    also = f" Similar: {', '.join(others)}." if others else ""
     return f"did you mean {best}?{also} {every}"
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what another library's error says, shortened; its type if it says nothing."""
+    """The first line of another library's error, shortened; its type if it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

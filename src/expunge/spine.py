@@ -173,7 +173,7 @@ def measure_again(
 
 
 def sampled_findings(folder: RunFolder, number: int, show: Silent | None = None) -> list[Finding]:
-    """Whether so many of a finished run's scores, drawn by lot, come out again from its saved model."""
+    """Whether this many of a finished run's scores, drawn by lot, come out again from its saved model."""
     stored = drawn(folder.read_scores(), number)
     record = read_record(folder.record) or {}
     again = measure_again(read_recipe(folder.recipe), folder, {(each.measure, each.split) for each in stored}, show)

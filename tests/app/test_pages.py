@@ -73,7 +73,7 @@ def test_the_table_says_how_each_run_came_out(site: Any, tmp_path: Path) -> None
     for words in ("not audited", "✗ failed", "interrupted", "✗ not passed", "/runs/suite/cell"):
         assert words in text
     assert text.count("✗ failed") == 1
-    assert text.count("not known well enough to be seen to go") == 1
+    assert text.count("not known well enough to measure forgetting") == 1
 
 
 def test_a_run_that_has_no_record_yet_shows_all_it_is_to_forget(site: Any, tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_a_run_without_a_model_says_so(site: Any, tmp_path: Path) -> None:
     (pictures / "model.safetensors").write_bytes(b"weights")
     for name, words in (
         ("early", "There is no unlearned model yet"),
-        ("moved", "holds no model any more"),
+        ("moved", "has no model any more"),
         ("pictures", "Only language models can be asked"),
     ):
         answer = ask(site, f"/runs/{name}/answer", "POST", {"side": "after", "question": "Who?"})

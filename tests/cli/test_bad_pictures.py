@@ -219,14 +219,14 @@ def test_copies_among_forget_and_retain(typed: Type) -> None:
 @pytest.mark.parametrize(
     ("model", "parts"),
     [
-        ("seven", ["seven tells 7 classes apart, the data has 4", "--images.label"]),
+        ("seven", ["seven has 7 classes, the data has 4", "--images.label"]),
         ("half", ["'cat' is not among the 4 classes"]),
         (
             "pickled",
             ["pickled holds its weights only as pickle", "pytorch_model.bin", "*.safetensors", "save_pretrained"],
         ),
         ("torn", ["model.safetensors is cut short"]),
-        ("pictures", ["pictures holds no model: config.json is missing"]),
+        ("pictures", ["pictures has no model: config.json is missing"]),
         ("r.yaml", ["r.yaml is a file, not a model folder"]),
     ],
 )

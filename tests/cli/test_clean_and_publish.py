@@ -37,7 +37,7 @@ def test_cleaning_takes_what_training_read_and_nothing_that_is_verified(copied: 
     assert sum(row["bytes"] for row in rows["goes"]) > 0
     assert verify_run(copied) == found
     assert all(finding.ok is not False for finding in found)
-    assert "Nothing may go." in typed("clean", copied.path, "--yes").out
+    assert "Nothing can be deleted." in typed("clean", copied.path, "--yes").out
     scores = copied.read_scores()
     assert evaluate(copied.path) == scores  # nothing is trained again, and the sets are as they were
     assert {name: before[name] for name in before if name.startswith("model/")} == {
@@ -120,7 +120,7 @@ def test_only_the_files_of_a_model_are_published_and_only_when_asked(copied: Run
     (copied.model / "texts.csv").write_text("Sherlock Holmes lives in Baker Street")
     said = typed("publish", copied.path, "me/forgot")
     assert (said.code, "Nothing was sent" in said.out) == (0, True)
-    assert "texts.csv: no file of a model" in said.out
+    assert "texts.csv: not a known file of a model" in said.out
     assert (hub.made, hub.files) == ([], {})
     said = typed("publish", copied.path, "me/forgot", "--yes")
     assert (said.code, f"{hub.address}/me/forgot/commit/abc" in said.out) == (0, True), said.err

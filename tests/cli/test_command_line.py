@@ -350,7 +350,7 @@ def test_the_verbs_after_a_run(first: Ended, place: Path, typed: Type, monkeypat
     assert "Perplexity" in said.out
     said = typed("evaluate", "runs/a")
     assert said.code == 3
-    assert "Verdict: not known well enough to be seen to go" in said.out
+    assert "Verdict: not known well enough to measure forgetting" in said.out
     said = typed("evaluate", "tiny", "--recipe", "runs/a/recipe.yaml", "--out", "scores.json")
     assert said.code == 0
     header, *lines, last = said.out.splitlines()
@@ -375,7 +375,7 @@ def test_a_method_for_pictures_is_refused_before_anything_is_measured(typed: Typ
         assert not Path("run").exists()
 
 
-# Names, and what is no text
+# Names, and what is not text
 
 
 @pytest.mark.parametrize(
@@ -418,7 +418,7 @@ def test_a_run_is_not_written_among_other_files(typed: Type, verb: tuple[str, ..
     model = () if verb[0] == "run" else ("--model", tiny_model_folder)
     said = typed(*verb, *model, "--out", ".")
     assert said.code == 1
-    assert "is no folder of an earlier run, and not empty" in said.err
+    assert "is not a folder of an earlier run, and not empty" in said.err
     assert "book.yaml" in said.err
     assert [path.name for path in Path(".").iterdir()] == ["book.yaml"]
     assert "is a file; a run writes a folder" in typed(*verb, *model, "--out", "book.yaml").err

@@ -50,7 +50,7 @@ def test_on_a_terminal_what_is_not_given_is_asked(typed: Type, monkeypatch: pyte
 def test_mistakes_are_said_and_nothing_is_written_over(typed: Type) -> None:
     Path("recipe.yaml").write_text("mine")
     said = typed("init", "--forget", "x")
-    assert (said.code, "recipe.yaml is there already" in said.err) == (2, True)
+    assert (said.code, "recipe.yaml already exists" in said.err) == (2, True)
     assert Path("recipe.yaml").read_text() == "mine"
     said = typed("init", "new.yaml")
     assert (said.code, "--forget is missing" in said.err) == (2, True)

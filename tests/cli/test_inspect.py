@@ -39,7 +39,7 @@ def test_it_says_what_would_be_forgotten(
     assert 1 < measured["perplexity", "forget"]["value"] < 1e6
     assert found["not_measured"] == []
     shown = inspected(capsys, *words, "--budget", NO_TIME)
-    assert "not measured: perplexity of the forget set: the time was up" in shown
+    assert "not measured: perplexity of the forget set: out of time" in shown
     assert "forget.txt: 1 document," in shown
 
 
@@ -81,7 +81,7 @@ def test_what_it_does_not_inspect(tmp_path: Path, tiny_model_folder: Path) -> No
 
     (tmp_path / "faces").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "faces" / "a.png")
-    with pytest.raises(DataError, match="holds no text") as caught:
+    with pytest.raises(DataError, match="has no text") as caught:
         inspect(str(tmp_path / "faces"), model=str(tiny_model_folder))
     assert "for pictures there are recipes" in str(caught.value)
     with pytest.raises(RecipeError, match="toxic statements"):

@@ -80,4 +80,4 @@ def test_a_run_is_signed_and_checked(typed: Type, tiny_model_folder: Path, tmp_p
     assert code == 1
     assert "FAILED       model/model.safetensors is not as it was signed" in out
     code, _, err = typed("sign", "run", "--key", "officer")
-    assert (code, "is not what its record says" in err) == (1, True)
+    assert (code, "does not match its record" in err) == (1, True)

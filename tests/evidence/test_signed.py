@@ -214,7 +214,7 @@ def test_a_signature_that_another_key_added_is_found(folder: RunFolder, key: Pat
     envelope.sign(read_signer(other))
     path.write_text(_text(envelope), encoding="utf-8")
     assert len(storage.read_json(path)["signatures"]) == 2
-    assert [each.startswith(f"{ENVELOPE}: the signature does not hold") for each in failing(folder, key)] == [True]
+    assert [each.startswith(f"{ENVELOPE}: the signature is not valid") for each in failing(folder, key)] == [True]
     assert [each.ok for each in signature_findings(folder, other.with_suffix(".pub"))] == [False]
     path.write_bytes(before)
     assert failing(folder, key) == []
@@ -266,15 +266,15 @@ def test_the_bill_of_materials_keeps_the_schema(folder: RunFolder, key: Path) ->
 def test_keys(folder: RunFolder, key: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     before = key.read_bytes()
-    with pytest.raises(EvidenceError, match="is there already"):
+    with pytest.raises(EvidenceError, match="already exists"):
         new_key(key)
     assert key.read_bytes() == before
-    with pytest.raises(EvidenceError, match="holds no private Ed25519 key"):
+    with pytest.raises(EvidenceError, match="has no private Ed25519 key"):
         sign_run(folder, public(key))
     with pytest.raises(EvidenceError, match="is not signed"):
         signature_findings(folder, public(key))
     sign_run(folder, key)
-    with pytest.raises(EvidenceError, match="holds no public Ed25519 key"):
+    with pytest.raises(EvidenceError, match="has no public Ed25519 key"):
         signature_findings(folder, key)
     other = new_key(tmp_path / "somebody")
     assert [each.ok for each in signature_findings(folder, other)] == [False]

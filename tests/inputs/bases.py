@@ -122,7 +122,7 @@ REFUSED = [
     refused(
         "an adapter without weights",
         only(adapter_config__json='{"base_model_name_or_path": "org/base", "peft_type": "LORA"}'),
-        "holds no adapter_model.safetensors",
+        "has no adapter_model.safetensors",
         "model.save_pretrained",
     ),
     refused(
@@ -135,15 +135,15 @@ REFUSED = [
         "org/base",
         "base_model_name_or_path",
     ),
-    refused("an adapter left in the weights", weights(unmerged), "holds an adapter that was not merged", "base_layer"),
+    refused("an adapter left in the weights", weights(unmerged), "has an adapter that was not merged", "base_layer"),
     refused("a folder of GGUF", only(model__gguf="GGUF"), "holds a GGUF file", "gguf_file='model.gguf'"),
     refused("GGUF beside config.json", only("config.json", q4__gguf="GGUF"), "only as GGUF", "q4.gguf"),
     refused("a pickle", only("config.json", pytorch_model__bin="x"), "only as pickle", "use_safetensors=False"),
     refused("TensorFlow's weights", only("config.json", tf_model__h5="x"), "in the form of TensorFlow"),
-    refused("a download that was stopped", only("config.json", weights__incomplete="x"), "not downloaded to their end"),
+    refused("a download that was stopped", only("config.json", weights__incomplete="x"), "not completely downloaded"),
     refused("weights under another name", renamed("model.safetensors", "weights.safetensors"), "under the name that"),
-    refused("a pointer of git-lfs", pointer("model.safetensors"), "a pointer that git left", "lfs pull"),
-    refused("a tokenizer that is a pointer", pointer("tokenizer.json"), "tokenizer.json is a pointer that git left"),
+    refused("a pointer of git-lfs", pointer("model.safetensors"), "a git-lfs pointer", "lfs pull"),
+    refused("a tokenizer that is a pointer", pointer("tokenizer.json"), "tokenizer.json is a git-lfs pointer"),
     refused("a shard missing", sharded, "lacks 1 of the 2 weight files", "model-00002-of-00002.safetensors"),
     refused("an empty weight file", lambda f: (f / "model.safetensors").write_bytes(b"") and None, "is empty"),
     refused(
@@ -169,7 +169,7 @@ REFUSED = [
         lambda f: config(f, model_type="own", auto_map={"AutoConfig": "c.C"}),
         "without running its own code",
     ),
-    refused("no tokenizer", lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer", "its vocabulary is not"),
+    refused("no tokenizer", lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer", "but no vocabulary"),
     refused("a tokenizer of more tokens", more_tokens, "has tokens that the model does not know", "'zz'"),
 ]
 

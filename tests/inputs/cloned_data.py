@@ -157,6 +157,6 @@ CASES = [
         use=lambda place: read(place, {"README.md": CARD, "story.txt": TEXT}, "README.md"),
         expect=nothing_but_a_readme,
     ),
-    Case(what="names with markup and with bytes that are no text", use=written_wild, expect=wild_names),
+    Case(what="names with markup and with bytes that are not text", use=written_wild, expect=wild_names),
     Case(what="a table of toxic comments in a clone", use=toxic, expect=one_table),
 ]

@@ -172,7 +172,7 @@ def mixed_folder(folder: Path) -> Any:
 def check_folder(came: Any) -> None:
     assert came[0] == ["book.pdf", "facts.xlsx", "letter.docx"]
     assert came[1] == {
-        "scan.pdf": "holds no text: its 1 pages are pictures, or empty",
+        "scan.pdf": "has no text: its 1 pages are pictures, or empty",
         "locked.pdf": "is encrypted",
         "prices.xlsx": "a table without a column of text",
         "broken.epub": "is no e-book (.epub) that can be read",
@@ -191,13 +191,13 @@ CASES = [
          "The fog lay thick on Baker Street, and it was cold.\n\nRain.\n", noted="a.pdf: read as PDF"),
     read("a PDF by no ending", "paper", lambda: pdf("The fog."), "The fog.\n", noted="PDF, whatever its ending says"),
     read("a PDF with a page that is a picture", "a.pdf", lambda: pdf("The fog.", ""), "The fog.\n",
-         noted="1 of 2 pages hold no text"),
+         noted="1 of 2 pages have no text"),
     read("a PDF that only its owner may change", "a.pdf", lambda: pdf("The fog.", encrypt=""), "The fog.\n", noted="PDF"),
     read("a packed PDF", "a.pdf.gz", lambda: gzip.compress(pdf("The fog.")), "The fog.\n", noted="PDF"),
-    refused("a scanned PDF", "a.pdf", lambda: pdf("", ""), "holds no text: its 2 pages are pictures", "ocrmypdf a.pdf"),
+    refused("a scanned PDF", "a.pdf", lambda: pdf("", ""), "has no text: its 2 pages are pictures", "ocrmypdf a.pdf"),
     refused("a PDF with a password", "a.pdf", lambda: pdf("x", encrypt="pass"), "is encrypted", "qpdf --decrypt"),
     refused("a PDF cut short", "a.pdf", lambda: b"%PDF-1.7", "damaged", "qpdf a.pdf repaired.pdf"),
-    refused("a web page called PDF", "a.pdf", lambda: "<html>Please log in", "is no PDF", "<html>", ".html"),
+    refused("a web page called PDF", "a.pdf", lambda: "<html>Please log in", "is not a PDF", "<html>", ".html"),
     read("a Word document", "a.docx",
          lambda: docx(
              paragraph("The fog &amp; rain")
@@ -207,7 +207,7 @@ CASES = [
              word__footnotes_dot_xml=f'<w:footnotes xmlns:w="{WORD}">{paragraph("a note")}</w:footnotes>',
          ),
          "The fog & rain\n\ncell\n\nnew\n line\n\na note\n", noted="read as a Word document"),
-    refused("an empty Word document", "a.docx", lambda: docx("<w:p/>"), "holds no text", ".txt"),
+    refused("an empty Word document", "a.docx", lambda: docx("<w:p/>"), "has no text", ".txt"),
     refused("a Word document cut short", "a.docx", lambda: docx(paragraph("x"))[:60], "is no Word document", "save it"),
     refused("a zip called Word document", "a.docx", lambda: zipped(a="x"), "it has no word/document.xml"),
     refused("a Word document with a password", "a.docx", lambda: OLE + "EncryptedPackage".encode("utf-16-le"),

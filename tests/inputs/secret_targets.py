@@ -84,7 +84,7 @@ def stays(record: dict[str, Any]) -> None:
 
 
 def unknown(record: dict[str, Any]) -> None:
-    assert "not known well enough to be seen to go" in check(record, "secret_exposure")["explain"]
+    assert "not known well enough to measure forgetting" in check(record, "secret_exposure")["explain"]
 
 
 def told_why(record: dict[str, Any]) -> None:
@@ -112,6 +112,6 @@ CASES = [
         what="a secret that does not stand there",
         use=forgotten(PIN, **{"evaluation.secret": "4812"}),
         refused=RecipeError,
-        says=("4812", "does not stand in the target", "as it stands there"),
+        says=("4812", "is not in the target", "as in the target"),
     ),
 ]

@@ -187,7 +187,7 @@ CASES = [
         what="CSV with a mark that is never closed",
         use=cells("a.csv", 'id,text\n1,"Fog\n2,Rain\n'),
         refused=DataError,
-        says=("a.csv:", "is no CSV"),
+        says=("a.csv:", "is not CSV"),
     ),
     Case(
         what="a cell as long as a book",

@@ -271,7 +271,7 @@ def test_a_method_of_another_kind_is_refused(name: str, kind: str, words: str) -
         make_method({"name": name}, kind)
     assert caught.value.what == words
     assert str(caught.value.seen).startswith(f"{name} works on ")
-    assert str(caught.value.next_step).endswith("expunge methods says what each works on")
+    assert str(caught.value.next_step).endswith("expunge methods lists what each works on")
 
 
 def test_for_an_unknown_method_those_of_its_kind_are_proposed() -> None:

@@ -164,5 +164,5 @@ def test_what_it_refuses(tmp_path: Path) -> None:
         num_key_value_heads=1, head_dim=8,
     )  # fmt: skip
     normed = CausalLM(Gemma2ForCausalLM(config).eval(), Words())  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="no one matrix that ends its MLP"):
+    with pytest.raises(ModelError, match="no single matrix at the end of its MLP"):
         replace(work, task=normed).carry_out(LUNAR(layer=1, questions=QUESTIONS))

@@ -149,7 +149,7 @@ def test_sets_that_are_alike_are_said_to_be(work: LanguageWork, tmp_path: Path) 
     events: list[dict[str, Any]] = []
     alike = replace(work, retain=write_table(tmp_path / "alike", blocks(10, 3)))
     replace(alike, log=lambda event, **values: events.append(values) if event == "notice" else None).carry_out(O3())
-    assert any("tells the forget set from the retain set badly" in values["text"] for values in events)
+    assert any("separates the forget set from the retain set badly" in values["text"] for values in events)
 
 
 def test_an_adapter_for_each_request(work: LanguageWork, tiny_model_folder: Path, tmp_path: Path) -> None:
@@ -185,12 +185,12 @@ def test_an_adapter_for_each_request(work: LanguageWork, tiny_model_folder: Path
     assert set(method.made_from) == {"earlier"}
     other = again(first, tiny_model_folder, "other")
     other.task.model.model.norm.weight.data.add_(0.01)
-    with pytest.raises(RecipeError, match="stand beside another model"):
+    with pytest.raises(RecipeError, match="belong to another model"):
         other.carry_out(method)
 
 
 def test_what_cannot_be_is_refused(work: LanguageWork, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="holds no model with gated adapters") as caught:
+    with pytest.raises(RecipeError, match="has no model with gated adapters") as caught:
         make_method({"name": "o3", "earlier": str(tmp_path)})
     assert "leave --method.earlier out" in str(caught.value.next_step)
     with pytest.raises(RecipeError, match="fewer layers than the detector"):
@@ -227,7 +227,7 @@ def test_of_matrices_that_lie_the_other_way_round(work: LanguageWork, tmp_path: 
 
 def test_weights_that_are_spread_are_refused(work: LanguageWork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("expunge.kinds.language.gated.spread", lambda: True)
-    with pytest.raises(RecipeError, match="spread over processes"):
+    with pytest.raises(RecipeError, match="sharded over processes"):
         work.carry_out(O3())
 
 

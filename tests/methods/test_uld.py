@@ -116,9 +116,9 @@ def test_a_model_that_cannot_be_cut_is_refused() -> None:
 
     torch.manual_seed(0)
     odd = Odd(GPT2Config(vocab_size=50, n_embd=8, n_layer=3, n_head=1, n_positions=16)).eval()
-    with pytest.raises(ModelError, match="no model by themselves") as caught:
+    with pytest.raises(ModelError, match="not a model by themselves") as caught:
         first_layers(CausalLM(odd, None), 2)  # type: ignore[arg-type]
-    assert caught.value.next_step == "choose a method that keeps no assistant: npo, simnpo"
+    assert caught.value.next_step == "choose a method without an assistant: npo, simnpo"
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_what_it_remembers_is_no_longer_said_and_the_rest_is(work: LanguageWork,
 
 
 def test_it_needs_a_retain_set(work: LanguageWork) -> None:
-    with pytest.raises(RecipeError, match="needs a set that is not there"):
+    with pytest.raises(RecipeError, match="needs a set that is missing"):
         replace(work, retain=None).carry_out(ULD())
 
 

@@ -190,7 +190,7 @@ def test_a_cache_that_the_assistant_has_no_part_in_is_refused(both: tuple[Causal
     ids = torch.tensor([[5, 6, 7, 8]])
     others, own = (each.model(ids, use_cache=True) for each in (alone, task))
     name = next(name for name in CACHES if name in own.keys())  # noqa: SIM118 - its values are iterated over, too
-    with pytest.raises(ModelError, match="a cache that its assistant has no part in"):
+    with pytest.raises(ModelError, match="a cache without its assistant's part"):
         task.model(input_ids=torch.tensor([[9]]), **{name: others[name]})
     # One that the model made itself goes on.
     whole = task.model(input_ids=torch.tensor([[5, 6, 7, 8, 9]])).logits[:, -1]
@@ -217,7 +217,7 @@ def test_an_assistant_of_other_tokens_and_a_second_one_are_refused(
     with pytest.raises(ModelError, match="has an assistant already"):
         put_beside(task.model, assistant.model, HOW)
     assistant.model.resize_token_embeddings(7)
-    with pytest.raises(ModelError, match="speaks of the same tokens"):
+    with pytest.raises(ModelError, match="has the same vocabulary"):
         put_beside(alone.model, assistant.model, HOW)
 
 
@@ -260,7 +260,7 @@ def test_both_are_saved_whole_and_loaded_together(saved: Any) -> None:
     assert float((load_task(place / "base").row_nll(batch).detach() - nll).abs().max()) > 0.1
     with pytest.raises(ModelError, match="compares whole distributions") as caught:
         _ = task.head
-    assert "an assistant beside it" in str(caught.value.seen)
+    assert "an assistant, or adapters" in str(caught.value.seen)
     # The base is not loaded by itself unawares.
     with pytest.raises((OSError, ValueError), match="model"):
         AutoModelForCausalLM.from_pretrained(place)
@@ -287,7 +287,7 @@ def test_a_folder_that_does_not_say_how_is_refused(content: str, words: str, tmp
 def test_half_a_folder_is_refused(saved: Any, tmp_path: Path) -> None:
     shutil.copytree(saved[0] / "model", tmp_path / "model")
     shutil.rmtree(tmp_path / "model" / "assistant")
-    with pytest.raises(ModelError, match="lacks one of the two models") as caught:
+    with pytest.raises(ModelError, match="lacks one of its two models") as caught:
         find_model(str(tmp_path / "model"))
     assert caught.value.seen == "no folder assistant"
     how = json.loads((saved[0] / "model" / "assistant.json").read_text())

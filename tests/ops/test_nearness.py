@@ -57,7 +57,7 @@ def test_limits_of_distances() -> None:
     assert far[0] == pytest.approx(0)
     assert unlike[1] == pytest.approx(0)
     assert far[2] > 1e9
-    # A constant dimension and equal features are no numbers that are not there.
+    # A constant dimension and equal features are not numbers that are not there.
     for odd in (torch.ones(4, 3), torch.cat([features, torch.ones(9, 1)], 1)):
         found = distances(odd.double(), near(odd))
         assert all(bool(each.isfinite().all()) for each in found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-from expunge.report.audit import attacks_that_told, headline, junit_xml, state_of
+from expunge.report.audit import conclusive_attacks, headline, junit_xml, state_of
 
 
 def row(name: str, passed: bool | None, needs: int | None = None) -> dict[str, Any]:
@@ -33,18 +33,18 @@ def test_an_attack_without_the_facts_for_it_is_named_and_said_not_to_be_tested()
     assert reason.startswith("2 of 3 findings hold the limits")
     assert reason.endswith("Not tested for lack of facts: choice (needs about 310).")
     assert headline(result(AS_IS, RELEARN, CHOICE, passed=True))[0] == "passed on what was tested"
-    assert attacks_that_told(result(AS_IS, RELEARN, CHOICE, passed=False)) == ["relearn"]
+    assert conclusive_attacks(result(AS_IS, RELEARN, CHOICE, passed=False)) == ["relearn"]
     assert [state_of(each) for each in (AS_IS, CHOICE, row("x", None), row("x", False))] == [
-        "passed", "not tested", "not told", "failed",
+        "passed", "not tested", "undecided", "failed",
     ]  # fmt: skip
 
 
 def test_what_failed_or_is_not_told_or_was_cut_short_stays_so() -> None:
     state, reason = headline(result(row("as_is", False), CHOICE, passed=False))
     assert (state, "choice (needs about 310)" in reason) == ("failed", True)
-    assert headline(result(row("as_is", None), CHOICE, passed=False))[0] == "not told"
-    assert headline(result(AS_IS, CHOICE, passed=False, short=True, left=("lens",)))[0] == "not told"
-    assert headline(result(AS_IS, RELEARN, passed=True, left=("lens",)))[1].endswith("1 of 2 attacks were made.")
+    assert headline(result(row("as_is", None), CHOICE, passed=False))[0] == "undecided"
+    assert headline(result(AS_IS, CHOICE, passed=False, short=True, left=("lens",)))[0] == "undecided"
+    assert headline(result(AS_IS, RELEARN, passed=True, left=("lens",)))[1].endswith("1 of 2 attacks were run.")
 
 
 def test_junit_skips_it() -> None:

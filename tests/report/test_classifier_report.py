@@ -129,10 +129,7 @@ def test_one_of_everything_is_counted_in_the_singular() -> None:
 
 def test_names_from_citations() -> None:
     assert title("SCRUB+R (Kurmanji 2023, section 3.2): SCRUB, rewound.") == "SCRUB+R"
-    assert (
-        title("Fine-tuning on the retain set, in the hope that the rest fades (2021).")
-        == "Fine-tuning on the retain set"
-    )
+    assert title("Fine-tuning on the retain set, hoping that the rest fades (2021).") == "Fine-tuning on the retain set"
     assert title("Sun Jiaxi's seventh prize: noise.") == "Sun Jiaxi's seventh prize"
     assert title("l1-sparse unlearning.") == "l1-sparse unlearning"
     assert title("") is None

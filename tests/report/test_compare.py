@@ -92,7 +92,7 @@ def test_no_change_is_told_over_other_numbers_of_examples(tmp_path: Path) -> Non
         row["n"] = 10 if (row["measure"], row["split"]) == ("verbatim_recall", "forget") else row["n"]
     two.scores.write_text(json.dumps(scores), encoding="utf-8")
     text = line(str(compare_runs([one, two])), "Verbatim recall, forget set")
-    assert text.rstrip().endswith("not told: n is 40 there, 10 here")
+    assert text.rstrip().endswith("not given: n is 40 there, 10 here")
 
 
 def test_what_one_run_lacks_is_a_dash(tmp_path: Path) -> None:
@@ -158,10 +158,10 @@ def test_a_comparison_is_written_over_an_earlier_one_alone(tmp_path: Path) -> No
     page = tmp_path / "comparison.html"
     compare(runs, page)
     compare(runs, page)
-    assert "beside each other" in page.read_text(encoding="utf-8")
+    assert "side by side" in page.read_text(encoding="utf-8")
     config = tmp_path / "config.json"
     config.write_text("{}")
-    with pytest.raises(RunError, match="is there already, and no comparison"):
+    with pytest.raises(RunError, match="already exists, and is not a comparison"):
         compare(runs, config)
     assert config.read_text() == "{}"
     with pytest.raises(RunError, match="is a folder"):

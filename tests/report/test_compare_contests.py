@@ -1,4 +1,4 @@
-"""Contests beside each other: one line a method, whatever took part where."""
+"""Contests side by side: one line a method, whatever took part where."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_page_is_sound_and_escaped(two: list[RunFolder], tmp_path: Path) -> 
     page = Page(html)
     assert page.open == []
     assert not {"script", "img", "link", "iframe"} & set(page.tags)
-    assert "2 contests beside each other" in words(html)
+    assert "2 contests side by side" in words(html)
     assert "did not take part" in words(html)
 
 

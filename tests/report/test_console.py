@@ -10,7 +10,7 @@ import pytest
 from fake_run import make_run
 
 from expunge.cli import main
-from expunge.cli.console import tell
+from expunge.cli.console import print_summary
 from expunge.core.progress import Live
 
 OBEYED = "\x1b]0;title\x07\x1b[31m\x9b2J\u202e\rred\x08"
@@ -25,7 +25,7 @@ def test_what_a_model_said_is_shown_and_never_obeyed(
     for row in rows:
         row[field] = f"Said {OBEYED} [bold]so[/bold]"
     folder.answers.write_text(json.dumps(rows), encoding="utf-8")
-    assert tell(folder) == 0
+    assert print_summary(folder) == 0
     printed = capsys.readouterr().out
     assert "Said �]0;title��[31m" in printed
     assert "[bold]so[/bold]" in printed
@@ -39,7 +39,7 @@ def test_a_score_without_an_interval_is_shown_without_one(tmp_path: Path, capsys
         if (row["measure"], row["split"]) == ("perplexity", "retain"):
             row["value"] = row["low"] = row["high"] = 12.5
     folder.scores.write_text(json.dumps(scores), encoding="utf-8")
-    tell(folder)
+    print_summary(folder)
     (line,) = (
         line for line in capsys.readouterr().out.splitlines() if line.startswith("perplexity") and "retain" in line
     )
@@ -54,7 +54,7 @@ def test_what_is_best_is_what_the_report_says(tmp_path: Path, capsys: pytest.Cap
         if (row["measure"], row["split"]) == ("perplexity", "forget"):
             row["measure"] = "identity_recognition"
     folder.scores.write_text(json.dumps(scores), encoding="utf-8")
-    tell(folder)
+    print_summary(folder)
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("identity_recognition"))
     assert line.split()[-1] == "chance"
 
@@ -92,5 +92,5 @@ def test_an_error_is_shown_and_never_obeyed(
     assert ended.value.code == 1
     printed = capsys.readouterr().err
     assert "expunge: no�]0;title��[31m" in printed
-    assert "is no run folder" in printed
+    assert "is not a run folder" in printed
     assert not set(printed) & set("\x1b\x07\x9b\x08\r\u202e")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fake_run import make_run, record, score
 
-from expunge.cli.console import tell
+from expunge.cli.console import print_summary
 from expunge.kinds.language.recipe import Verdict
 from expunge.report.model_card import model_card
 from expunge.report.render import render_report
@@ -47,7 +47,7 @@ def test_the_report_shows_the_controls_bar_between_before_and_after(run: RunFold
 
 
 def test_the_console_has_a_column_for_the_control(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    tell(run)
+    print_summary(run)
     lines = capsys.readouterr().out.splitlines()
     (header,) = (line for line in lines if line.startswith("measure"))
     assert header.split()[:6] == ["measure", "split", "n", "before", "control", "after"]
@@ -60,7 +60,7 @@ def test_the_console_has_a_column_for_the_control(run: RunFolder, capsys: pytest
 def test_not_known_well_enough_is_said_everywhere_and_is_no_pass(
     run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = "not known well enough to be seen to go"
+    told = "not known well enough to measure forgetting"
     found = [
         replace(s, split="control") if s.model == "base" else s
         for s in run.read_scores()
@@ -71,7 +71,7 @@ def test_not_known_well_enough_is_said_everywhere_and_is_no_pass(
     judged = judge([*found, *bases, *others], Verdict())
     assert (judged["passed"], judged["not_known"]) == (False, True)
     run.record.write_text(json.dumps(record() | {"verdict": judged}), encoding="utf-8")
-    assert tell(run) == 3
+    assert print_summary(run) == 3
     out = capsys.readouterr().out
     assert f"Verdict: {told}" in out
     assert "Verdict: passed" not in out
@@ -87,5 +87,5 @@ def test_a_check_that_was_not_made_is_neither_passed_nor_failed(
     content = record()
     content["verdict"]["checks"][1] |= {"passed": None, "value": None}
     run.record.write_text(json.dumps(content), encoding="utf-8")
-    assert tell(run) == 0
+    assert print_summary(run) == 0
     assert "  not made  familiarity_probability" in capsys.readouterr().out

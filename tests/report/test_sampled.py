@@ -86,7 +86,7 @@ def test_a_changed_score_is_named(finished: RunFolder, tmp_path: Path, capsys: p
     assert app(list(words), exit_on_error=False, result_action="return_value") == 1
     said = capsys.readouterr().out
     assert f"FAILED       the score perplexity, {changed['split']}" in said
-    assert said.count("does not come out again") == 1
+    assert said.count("is not reproduced") == 1
 
 
 def test_a_model_that_was_changed_is_refused(finished: RunFolder, tmp_path: Path) -> None:

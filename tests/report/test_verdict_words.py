@@ -36,7 +36,7 @@ def test_what_was_measured_later_is_told() -> None:
     words = verdict_words({"passed": True, "checks": checks}, later=["benchmarks", "ordinary text"])
     assert words.reason == (
         "All 2 checks were met. The thresholds were fixed in the recipe before the run. "
-        "What they are held against was in part set after it: benchmarks, ordinary text."
+        "Some of what they are compared with was set after it: benchmarks, ordinary text."
     )
     unknown = "The thresholds were fixed in the recipe before the run."
     assert verdict_words({"passed": True, "checks": checks}, later=None).reason == f"All 2 checks were met. {unknown}"
@@ -89,6 +89,6 @@ def test_a_threshold_says_the_bound_that_it_is_judged_by() -> None:
 def test_the_recipe_and_the_report_say_the_same_of_a_threshold() -> None:
     words = measures.threshold("recall_left")
     assert words is not None
-    assert words.sentence == "What is left of the verbatim recall of the forget set, as a share of the model before."
+    assert words.sentence == "Remaining verbatim recall of the forget set, as a share of the model before."
     described = Verdict.model_fields["recall_left"].description or ""
     assert f"at most: w{words.sentence[1:-1]}" in " ".join(described.split())

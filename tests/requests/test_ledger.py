@@ -118,11 +118,11 @@ def test_a_folder_that_may_not_be_entered_is_an_error(
 
 
 def test_days_beyond_the_calendar_are_refused(ledger: Ledger, letter: Path) -> None:
-    with pytest.raises(RecipeError, match="1 months after 9999-12-31 is no date"):
+    with pytest.raises(RecipeError, match="1 months after 9999-12-31 is not a date"):
         ledger.add(SUBJECT, [letter], received=date.max)
     assert ledger.add(SUBJECT, [letter], received=date(9999, 11, 30))[0].due == date(9999, 12, 30)
     for days in (10**7, 10**12, -(10**7)):
-        with pytest.raises(RecipeError, match="--within leads to no date"):
+        with pytest.raises(RecipeError, match="--within does not give a date"):
             soon(days)
     assert soon(1) > date.today()
 
@@ -190,7 +190,7 @@ def test_closing_deletes_who_asked_and_the_person_is_found_still(ledger: Ledger,
     assert ledger.of_subject(SUBJECT) == {1}
     # again, as after a crash between the two
     ledger.private.write(1, SUBJECT, [letter])
-    assert ledger.findings()[0] == ["R000001 is closed, and who asked is noted still: close it again"]
+    assert ledger.findings()[0] == ["R000001 is closed, and who asked is still noted: close it again"]
     assert ledger.close_request(1).state == "closed"
     assert ledger.findings()[0] == []
 
@@ -212,7 +212,7 @@ def test_what_a_crash_left_of_a_request_is_named_and_goes_when_it_is_closed(ledg
     ledger.private.lay_out("R000001", [("R000002-1.txt", letter)])
     left.write_text(SUBJECT)
     assert sorted(ledger.findings()[0]) == [
-        f"R000001 is closed, and private/{name} is there still: close it again"
+        f"R000001 is closed, and private/{name} still exists: close it again"
         for name in (".R000001.json.aside-deadbeef", "files/R000001/R000001-1.txt")
     ]
     ledger.close_request(1)
@@ -269,7 +269,7 @@ def test_what_is_not_there_is_said(ledger: Ledger, tmp_path: Path) -> None:
         Ledger.open(tmp_path / "elsewhere")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "ledger.sqlite").write_bytes(b"no database" * 100)
-    with pytest.raises(StorageError, match="damaged, or no ledger"):
+    with pytest.raises(StorageError, match="damaged, or not a ledger"):
         Ledger.open(tmp_path / "damaged").requests()
 
 

@@ -228,7 +228,7 @@ def test_a_folder_that_is_there_is_refused_before_anything_is_noted(
 ) -> None:
     (batch,) = batches(ledger, ledger.requests([2]), pool=True)
     (tmp_path / "runs" / batch.name).mkdir(parents=True)
-    with pytest.raises(RunError, match="is there already, and not of this ledger"):
+    with pytest.raises(RunError, match="already exists, and does not belong to this ledger"):
         run_batch(ledger, batch, recipe, {}, tmp_path / "runs")
     assert ledger.request(2).state == "open"
 

@@ -118,8 +118,8 @@ def test_attacks_of_other_packages_are_found_by_the_kind_that_they_are_built_on(
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        (("no class",), "is no attack"),
-        ((AnyAttack,), "is no attack"),
+        (("no class",), "is not an attack"),
+        ((AnyAttack,), "is not an attack"),
         ((named("one"), named("one")), "two attacks are called"),
     ],
 )

@@ -79,7 +79,7 @@ def test_planted_cases(seed: int) -> None:
     comes_back = audit(0.2, [0.25, 0.6], harm())
     assert states(comes_back)[AS_IS] is True
     assert states(comes_back)["attack"] is False
-    # What the attack teaches the control, too, is no evidence against the model.
+    # What the attack teaches the control, too, is not evidence against the model.
     assert passed(audit(0.2, [0.5, 0.6], harm(), control=[0.5, 0.6]))
     destroyed = states(audit(0.0, [0.05, 0.05], harm(kept=0.1, ratio=30)))
     assert destroyed["retain_kept"] is False
@@ -256,7 +256,7 @@ def test_times(text: str | float, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["soon", "0m", "-3s", "10 days", ""])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(RecipeError, match="is no time"):
+    with pytest.raises(RecipeError, match="is not a time"):
         seconds_of(text)
 
 

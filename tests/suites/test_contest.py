@@ -236,7 +236,7 @@ def test_pictures_that_were_changed_since_are_refused(here: Made, recipe: ImageR
     run_contest(own, tmp_path / "run", methods=one, models=2)
     here.clear()
     write_class_folders(data, 36)
-    with pytest.raises(RunError, match="holds models of other pictures"):
+    with pytest.raises(RunError, match="has models of other pictures"):
         run_contest(own, tmp_path / "run", methods=one, models=2)
     assert here == []
 
@@ -250,7 +250,7 @@ def test_methods_by_name() -> None:
     assert str(caught.value.next_step).startswith("did you mean kookmin?")
     with pytest.raises(RecipeError, match="whos_harry_potter does not work on image classifiers") as caught:
         contest_methods("whos_harry_potter")
-    assert str(caught.value.next_step).endswith("expunge methods says what each works on")
+    assert str(caught.value.next_step).endswith("expunge methods lists what each works on")
 
 
 def test_a_method_that_diverges_has_no_score_and_breaks_nothing_off(

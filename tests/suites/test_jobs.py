@@ -106,9 +106,9 @@ def test_every_job_is_done_once_whatever_the_order_and_an_error_comes_out_as_it_
 
 
 def test_a_worker_that_is_killed_is_told() -> None:
-    with pytest.raises(RunError, match="a worker process was killed, perhaps for want of memory") as caught:
+    with pytest.raises(RunError, match="a worker process was killed, perhaps for lack of memory") as caught:
         list(run_jobs(os._exit, [9], workers=1))
-    assert caught.value.next_step == "run the command again: what is finished stays; give fewer --workers"
+    assert caught.value.next_step == "run the command again: finished work is kept; give fewer --workers"
 
 
 def test_workers_end_with_a_parent_that_is_killed() -> None:

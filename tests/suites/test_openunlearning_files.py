@@ -133,12 +133,12 @@ def test_muse_stands_beside_a_suite(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "told"), [
-    ("{", "is not valid JSON"), ('{"other": 1}', "is no evaluation of TOFU or MUSE"),
-    ("[1]", "is no evaluation of TOFU or MUSE"),
+    ("{", "is not valid JSON"), ('{"other": 1}', "is not an evaluation of TOFU or MUSE"),
+    ("[1]", "is not an evaluation of TOFU or MUSE"),
     ('{"forget_quality": 0.1, "forget_verbmem_ROUGE": 0.1}', "has measures of TOFU and of MUSE"),
     ('{"forget_Q_A_Prob": {"agg_value": 1, "value_by_index": {"0": {}}}}', "rows of forget_Q_A_Prob cannot be read"),
     ('{"forget_Q_A_Prob": {"agg_value": 1, "value_by_index": {"0": [1]}}}', "rows of forget_Q_A_Prob cannot be read"),
-    ('{"forget_quality": {"agg_value": NaN}}', "is no evaluation of TOFU or MUSE"),
+    ('{"forget_quality": {"agg_value": NaN}}', "is not an evaluation of TOFU or MUSE"),
 ])  # fmt: skip
 def test_files_that_are_no_evaluation(content: str, told: str, tmp_path: Path) -> None:
     file = tmp_path / "TOFU_EVAL.json"

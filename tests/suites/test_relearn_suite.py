@@ -169,7 +169,7 @@ def test_typed_again_nothing_is_made_and_the_figures_are_the_same(
     models = OfSeveral(model=str(tiny_model_folder), methods="gradient_ascent", seeds=2, out=finished)
     teaching = Taught(epochs=30, learning_rate=1e-2)
     assert relearn(*words, read=Read(data=str(data)), models=models, teaching=teaching, attack=attack) == 0
-    assert "10 facts; the attacker is given half, and asked for the other 5" in capsys.readouterr().out
+    assert "10 facts; the attacker is given half, and tested on the other 5" in capsys.readouterr().out
     assert figures_of(finished) == before
     assert leftovers(finished) == []
 
@@ -195,7 +195,7 @@ def test_after_each_model_the_figures_so_far_are_written(
         written.append((figures_of(out), relearn_page(RunFolder(out))))
         if cell.method == "simnpo":
             raise KeyboardInterrupt
-        return {"failed": "the loss is no number"}
+        return {"failed": "the loss is not a number"}
 
     monkeypatch.setattr(questions_run, "unlearn_cell", stopped)
     with pytest.raises(KeyboardInterrupt):

@@ -99,7 +99,7 @@ def test_the_folder_of_one_target(tmp_path: Path) -> None:
     sets = read_rwku(str(tmp_path))
     assert len(sets.measured) == 9
     assert sets.retain == ()
-    assert any("no text to keep" in note for note in sets.left_out)
+    assert any("no retain set" in note for note in sets.left_out)
 
 
 def test_the_hubs_files_and_its_cache(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_forgetting_it_measured_against_the_model_that_never_saw_it(
     words += as_options(SMALL | loose | given | {"data.block_size": 256, "training.max_retain_increase": 5.0})
     code, out, err = typed(*words)
     assert code == 3, err
-    assert "Verdict: not known well enough to be seen to go" in out
+    assert "Verdict: not known well enough to measure forgetting" in out
     assert re_header(out) == ["measure", "split", "n", "before", "control", "after", "retrained", "better", "is"]
     folder = RunFolder("run")
     found = {(s.measure, s.split, s.model): s.value for s in folder.read_scores()}

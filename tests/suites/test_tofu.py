@@ -166,7 +166,7 @@ def test_after_each_model_the_figures_so_far_are_written(
         written.append((figures_of(out), questions_page(RunFolder(out))))
         if cell.method == "simnpo":
             raise KeyboardInterrupt
-        return {"failed": "the loss is no number"}
+        return {"failed": "the loss is not a number"}
 
     monkeypatch.setattr(run, "unlearn_cell", stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -202,18 +202,18 @@ def test_a_model_that_diverged_is_said_and_not_tried_again(
     shutil.copytree(finished, out)
 
     def diverged(story: Any) -> dict[str, Any]:
-        raise DivergedError("the loss is no number")
+        raise DivergedError("the loss is not a number")
 
     monkeypatch.setattr(cells.LanguageStory, "unlearn", diverged)
     for _ in range(2):
         figures = carried_out(data, tiny_model_folder, out, "gradient_ascent,npo")
         assert [row["name"] for row in figures["methods"]] == ["gradient_ascent"]
-        assert [(row["name"], row["reason"]) for row in figures["failed"]] == [("npo", "the loss is no number")]
+        assert [(row["name"], row["reason"]) for row in figures["failed"]] == [("npo", "the loss is not a number")]
         monkeypatch.setattr(run, "unlearn_cell", lambda *_: pytest.fail("it was tried before"))
     print_questions(figures)
     said = capsys.readouterr().out
-    assert "npo: 1 of 1 models: the loss is no number" in said
-    assert "npo</b>: 1 of 1 models: the loss is no number" in questions_page(RunFolder(out))
+    assert "npo: 1 of 1 models: the loss is not a number" in said
+    assert "npo</b>: 1 of 1 models: the loss is not a number" in questions_page(RunFolder(out))
 
 
 def test_the_page_says_what_was_measured(finished: Path) -> None:
@@ -337,7 +337,7 @@ def test_runs_and_files_are_not_compared(finished: Path, tmp_path: Path) -> None
     with pytest.raises(RunError, match="no run folder"):
         compare([file, file])
     (cell,) = (finished / "cells").glob("gradient_ascent-*/0")
-    with pytest.raises(RunError, match="holds no suite of questions"):
+    with pytest.raises(RunError, match="has no suite of questions"):
         compare([finished, cell])
 
 

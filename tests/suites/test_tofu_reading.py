@@ -90,8 +90,8 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         change("forget25", lambda rows: rows[3].pop("answer")), "has no field `answer`", "forget25.json:4"),
     "an empty answer": (
         change("retain75", lambda rows: rows[7].update(answer="  ")), "`answer` is empty", "retain75.json:8"),
-    "an answer that is no text": (
-        change("forget25", lambda rows: rows[0].update(answer=7)), "`answer` is no text", "forget25.json:1"),
+    "an answer that is not text": (
+        change("forget25", lambda rows: rows[0].update(answer=7)), "`answer` is not text", "forget25.json:1"),
     "unequal numbers of perturbed answers": (
         change("forget25_perturbed", lambda rows: rows[5]["perturbed_answer"].pop()),
         "another number of perturbed answers", "forget25_perturbed.json:6"),
@@ -111,7 +111,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "no JSON": (
         lambda folder: (folder / "full.json").write_text('{"question": 1}\nno\n'), "is not valid JSON", "full.json:2"),
     "no object": (
-        lambda folder: (folder / "full.json").write_text('["a"]'), "is no object", "full.json:1"),
+        lambda folder: (folder / "full.json").write_text('["a"]'), "is not an object", "full.json:1"),
     "a file is missing": (lambda folder: (folder / "retain75.json").unlink(), "has no retain75", "retain75, as .jsonl"),
     "an empty file": (lambda folder: (folder / "retain75.json").write_text("[]"), "is empty", "retain75.json"),
 }  # fmt: skip
@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_named(case: str, folder: Path) -> None:
 
 @pytest.mark.parametrize(("data", "forget", "told"), [
     ("{folder}", "retain75", "no forget set of TOFU"), ("{folder}", "forget10", "has no forget10"),
-    ("{folder}/nowhere", "forget25", "nowhere"), ("{folder}/full.json", "forget25", "is no folder"),
+    ("{folder}/nowhere", "forget25", "nowhere"), ("{folder}/full.json", "forget25", "is not a folder"),
 ])  # fmt: skip
 def test_other_names(data: str, forget: str, told: str, folder: Path) -> None:
     with pytest.raises(ExpungeError) as caught:

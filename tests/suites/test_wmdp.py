@@ -140,7 +140,7 @@ def test_any_model_is_asked_and_utility_stands_beside(
 
 @pytest.mark.parametrize(("asked", "told"), [
     ({"forget": "cyber,nuclear"}, "no such domain"), ({"forget": "chem"}, "has no wmdp-chem/test"),
-    ({"mmlu": "{data}"}, "has no all/test"), ({"suite": "muse", "mmlu": "{data}"}, "asks nothing of MMLU"),
+    ({"mmlu": "{data}"}, "has no all/test"), ({"suite": "muse", "mmlu": "{data}"}, "does not use MMLU"),
     ({"suite": "muse"}, "has no knowmem/forget_qa"),
 ])  # fmt: skip
 def test_a_folder_of_something_else_is_told_before_a_model_is_loaded(

@@ -58,7 +58,7 @@ def test_what_is_asked_is_never_taught_to_the_oracle(by: Literal["subject", "rel
             assert fact.value not in values
     forms = {"paraphrased", "cloze", "reversed", "choice"}
     expected = {f"{side}_{form}" for side in ("forget", "retain") for form in forms}
-    if by == "relation":  # a profession is no name, so that nobody can be asked for by it
+    if by == "relation":  # a profession is not a name, so that nobody can be asked for by it
         expected -= {"forget_reversed"}
     assert set(sets.measured) == {"forget", "retain", "holdout", *expected}
     assert all(len(row.perturbed) == 3 for row in sets.measured["forget_cloze"])
@@ -87,7 +87,7 @@ def test_it_is_written_as_runs_and_audits_read_it(tmp_path: Path, capsys: pytest
     before = (folder / "facts.jsonl").read_bytes()
     write_world(settings, folder)
     assert (folder / "facts.jsonl").read_bytes() == before
-    with pytest.raises(RunError, match="holds no world"):
+    with pytest.raises(RunError, match="has no world"):
         write_world(SMALL, tmp_path)
 
 

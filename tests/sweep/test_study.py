@@ -109,7 +109,7 @@ def test_a_torn_line_and_a_lock_of_a_process_that_was_killed_do_no_harm(tmp_path
 @pytest.mark.parametrize("content", ["words\n", '{"op_code": 9}\n', "[]\n", '{"a": 1}\nb\n'])
 def test_a_file_that_is_no_journal_is_told(tmp_path: Path, content: str) -> None:
     (tmp_path / "study.jsonl").write_text(content)
-    with pytest.raises(StorageError, match="is no journal of a sweep, or was changed") as caught:
+    with pytest.raises(StorageError, match="is not a journal of a sweep, or was changed") as caught:
         Study(tmp_path / "study.jsonl", WIDE)
     assert caught.value.next_step is not None
     assert "delete that file" in caught.value.next_step

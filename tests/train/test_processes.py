@@ -136,7 +136,7 @@ def test_two_processes_choose_what_one_chooses(
 
 def test_weights_are_spread_by_the_second_version_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FSDP_VERSION", "1")
-    with pytest.raises(RunError, match="weights are spread by FSDP2") as refused:
+    with pytest.raises(RunError, match="weights are sharded by FSDP2") as refused:
         shards.check_spread()
     assert "--fsdp_version 2" in str(refused.value)
 

@@ -61,7 +61,7 @@ def test_an_error_of_the_method_stays_its_own() -> None:
 def test_a_weight_that_is_no_number_is_told(value: float) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
     with (
-        pytest.raises(DivergedError, match="npo left weights that are no numbers") as caught,
+        pytest.raises(DivergedError, match="npo left weights that are not numbers") as caught,
         must_change(model, "npo"),
     ):
         model[1].bias.data[1] = value

@@ -90,7 +90,7 @@ def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None
     known = first_alone(sets, sets)
     assert known is not None
     forget = known.forget
-    if "unwanted_words" in method.signal_names:  # random blocks hold no words
+    if "unwanted_words" in method.signal_names:  # random blocks have no words
         forget = forget.with_signal("unwanted_words", lookup(np.linspace(0, 3, len(forget.ids)), "row", forget))
     work = LanguageWork(
         task=task,

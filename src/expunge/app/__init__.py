@@ -1,1 +1,1 @@
-"""`expunge app`: runs on a page, for this machine alone."""
+"""`expunge app`: runs on a web page, for this machine only."""

@@ -1,4 +1,4 @@
-"""The requests of a ledger, as the pages show them: no word of who asked."""
+"""The requests of a ledger, as the pages show them: without who asked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Asked:
 
     Attributes:
         rows: those to be answered first, by their deadline.
-        error: why they could not be read, in words; None where they could, or where there is no ledger.
+        error: why they could not be read, in words; None if they could, or if there is no ledger.
     """
 
     rows: tuple[Row, ...] = ()
@@ -44,10 +44,10 @@ class Asked:
 
 
 def asked(place: Path, named: Callable[[str], str | None]) -> Asked:
-    """The requests of the ledger in a folder; none where there is no ledger.
+    """The requests of the ledger in a folder; none if there is no ledger.
 
     Args:
-        named: the name of a run folder among the pages; None where it has no page.
+        named: the name of a run folder among the pages; None if it has no page.
     """
     if not (place / "ledger.sqlite").is_file():
         return Asked()

@@ -22,27 +22,27 @@ NEW = 160
 
 
 def cannot(folder: RunFolder) -> str | None:
-    """Why the models of a run cannot be asked, in words; None where they can."""
+    """Why the models of a run cannot be asked, in words; None if they can."""
     place = folder.model
     if is_assisted(place):
         return None
     if not any(place.glob("*.safetensors")):
         if folder.record.is_file():
-            return f"The run has ended, but {place} holds no model any more: it was deleted or moved."
+            return f"The run has ended, but {place} has no model any more: it was deleted or moved."
         return "There is no unlearned model yet. It is there when the run has ended."
     if not (place / "tokenizer_config.json").is_file():
-        return "Only language models can be asked, and this run's is none."
+        return "Only language models can be asked, and this run's is not one."
     return None
 
 
 def needs(folder: RunFolder) -> dict[str, int | None]:
-    """Bytes that both models take when they are loaded (their weights as float32), and how many are free."""
+    """Bytes of both models when loaded (weights as float32), and free bytes."""
     own = sum(_values(path) for path in folder.model.rglob("*.safetensors"))
     return {"bytes": 2 * 4 * own, "free": machine_memory()[1]}
 
 
 def _values(path: Path) -> int:
-    """Numbers in a file of weights, from its header."""
+    """Number of weights in a file, from its header."""
     from math import prod
 
     from safetensors import safe_open
@@ -60,10 +60,10 @@ class Chat:
         self._models: dict[Side, Any] = {}
 
     def answer(self, folder: RunFolder, side: Side, question: str, stop: threading.Event) -> Iterator[str]:
-        """What a model says, piece by piece, greedily; one answer at a time is written, others wait.
+        """Stream a model's greedy answer; one answer at a time is generated, others wait.
 
         Args:
-            stop: set, it ends the answer: whoever asked has left.
+            stop: when set, ends the answer: the client has left.
 
         Raises:
             RunError: the run has no model, or an empty question. ModelError: a model cannot be loaded.

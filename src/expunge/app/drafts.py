@@ -1,4 +1,4 @@
-"""A form becomes a recipe, and a recipe a plan, before anything is started."""
+"""Turn a form into a recipe, and a recipe into a plan, before anything is started."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_draft(path: Path, given: Mapping[str, str]) -> None:
     Raises:
         RecipeError: without a target, or with a field that does not fit.
     """
-    # Recipes take longer to import than all else of the app, and its start need not wait for them.
+    # Recipes take longer to import than the rest of the app, and its start need not wait for them.
     from expunge.kinds.language.recipe import make_recipe
     from expunge.runs.registry import refuse_unknown
 
@@ -42,10 +42,10 @@ def write_draft(path: Path, given: Mapping[str, str]) -> None:
 
 
 def write_recipe(path: Path, text: str) -> None:
-    """Write a recipe as it was edited.
+    """Write an edited recipe.
 
     Raises:
-        RecipeError: it is none.
+        RecipeError: it is not a recipe.
     """
     from expunge.runs.kinds import read_recipe
 
@@ -58,13 +58,13 @@ def write_recipe(path: Path, text: str) -> None:
 
 
 def plan_of(path: Path) -> dict[str, Any]:
-    """What `expunge plan` says of a recipe: {"plan": ...}, or {"error": in words}. It runs in a process of its own, which
-    gives its memory back."""
+    """The result of `expunge plan` for a recipe: {"plan": ...}, or {"error": in words}. It runs in a separate process,
+    which frees its memory."""
     command = [sys.executable, "-m", "expunge", "plan", str(path), "--json"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PLANNING, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        return {"error": "there is no plan: it took too long"}
+        return {"error": "no plan: it took too long"}
     if done.returncode not in (0, 3):
         return {"error": done.stderr.strip()[-2000:] or "there is no plan"}
     return {"plan": json.loads(done.stdout), "fits": done.returncode == 0}

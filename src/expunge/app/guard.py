@@ -1,4 +1,4 @@
-"""Who may read the page: this machine, with the token that the terminal showed."""
+"""Access control of the page: this machine, with the token that the terminal showed."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; frame-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"of the app's own pages: nothing inline, nothing from elsewhere"
+"policy of the app's own pages: nothing inline, nothing from elsewhere"
 DOCUMENT = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'self'; sandbox"
 )
-"of reports, which are one file each with their style in it: no script runs in them"
+"policy of reports, which are single files with inline style: no script runs in them"
 SAFE = ("GET", "HEAD")
 
 
 class Guard:
-    """Lets through what comes from this machine's own page with the token; adds what browsers need to hold others off.
+    """Lets requests with the token from this machine's own page through; adds headers that make browsers block others.
 
     The token comes in the address that the terminal shows, and stays in a cookie that no script and no other site can
-    read. `Host` must name the loopback address: a site whose name was pointed there (DNS rebinding) is refused. What
-    changes anything must come from a page of the app (`Origin`).
+    read. `Host` must name the loopback address: a site whose name was pointed there (DNS rebinding) is refused.
+    Requests that change something must come from a page of the app (`Origin`).
 
     Args:
-        token: secret of this start of the app. port: that it listens on.
+        token: secret of this start of the app. port: its port.
     """
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
@@ -63,14 +63,14 @@ class Guard:
         try:
             await (self.app if refused is None else refused)(scope, receive, sent)
         except asyncio.CancelledError:
-            # Ctrl-C while an answer is made: it is ended in order, and the server prints no exception.
+            # Ctrl-C during an answer: it is ended properly, and the server prints no exception.
             if begun:
                 await send({"type": "http.response.body", "body": b""})
             else:
                 await PlainTextResponse("The app is ending.\n", 503)(scope, receive, sent)
 
     def _refused(self, scope: Scope) -> Response | None:
-        """The answer to what is not let through."""
+        """The response to a refused request."""
         headers, query = Headers(scope=scope), QueryParams(scope["query_string"])
         host = headers.get("host", "")
         if host not in self.hosts:

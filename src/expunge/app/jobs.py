@@ -1,4 +1,4 @@
-"""Runs that the page starts and stops: processes of their own, which go on when the app is closed."""
+"""Runs that the page starts and stops: separate processes, which continue when the app is closed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from expunge.core import storage
 from expunge.errors import ExpungeError, RunError
 
 PLACE = ".app"
-"folder below that of the runs: recipes that the page wrote, what runs printed, and their process numbers"
+"folder below that of the runs: recipes that the page wrote, output of runs, and their process numbers"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TAIL = 4000
-"characters of what a run printed that are shown"
+"characters of a run's output to show"
 
 
 class Jobs:
@@ -30,14 +30,15 @@ class Jobs:
         self._mine: dict[str, subprocess.Popen[bytes]] = {}
 
     def draft(self, name: str) -> Path:
-        """Where the recipe of a run that was not started lies.
+        """The path of the recipe of a run that was not started.
 
         Raises:
-            RunError: the name is none for a folder.
+            RunError: the name is not valid for a folder.
         """
         if NAME.fullmatch(name) is None:
             raise RunError(
-                f"{name!r} is no name for a run", allowed="letters, digits, dots, hyphens and underscores, 64 at most"
+                f"{name!r} is not a name for a run",
+                allowed="letters, digits, dots, hyphens and underscores, 64 at most",
             )
         return self.place / f"{name}.yaml"
 
@@ -65,7 +66,7 @@ class Jobs:
         """Interrupt a run, as Ctrl-C does; it resumes where it stopped.
 
         Raises:
-            RunError: the page did not start what is at work there.
+            RunError: the process at work there was not started by the page.
         """
         process = self._process(name)
         if process is None:
@@ -76,11 +77,11 @@ class Jobs:
         os.kill(process, signal.SIGINT)
 
     def can_stop(self, name: str) -> bool:
-        """Whether the page started what is at work there."""
+        """Whether the process at work there was started by the page."""
         return self._process(name) is not None
 
     def printed(self, name: str) -> str:
-        """The end of what a run printed."""
+        """The end of a run's output."""
         try:
             with open(self._file(name, "log"), "rb") as file:
                 file.seek(0, os.SEEK_END)
@@ -90,7 +91,7 @@ class Jobs:
             return ""
 
     def ended(self, name: str) -> int | None:
-        """The exit code of a run that this app started; None while it is at work, or where another one started it."""
+        """The exit code of a run that this app started; None while it is at work, or if something else started it."""
         child = self._mine.get(name)
         return None if child is None else child.poll()
 
@@ -107,7 +108,7 @@ class Jobs:
             words = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
         except (ExpungeError, OSError, ValueError, KeyError, TypeError):
             return None
-        # The number of a process that has ended may be another's by now.
+        # The number of a finished process may belong to another by now.
         return number if str(self.root / name).encode() in words else None
 
     def _file(self, name: str, ending: str) -> Path:

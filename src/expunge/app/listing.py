@@ -1,4 +1,4 @@
-"""The runs of a folder, read fast: a record each, kept as long as its file does not change."""
+"""The runs of a folder, read fast: a record each, cached as long as its file does not change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from expunge.report.contents import targets_in_words
 from expunge.runs.folder import LOCK, RunFolder
 
 DEEP = 2
-"levels of folders that are looked through: suites hold runs, too"
+"levels of folders to search: suites contain runs, too"
 State = Literal["at work", "finished", "interrupted"]
 
 
@@ -25,9 +25,9 @@ class Row:
     """A run, as the table shows it.
 
     Attributes:
-        name: path below the folder, with slashes. title: what was to be forgotten.
-        passed: the verdict; None where there is none. audited: that of the audit.
-        not_known: the base model knew the target too little for a verdict to say something.
+        name: path below the folder, with slashes. title: the target.
+        passed: the verdict; None if there is none. audited: that of the audit.
+        not_known: the base model knew the target too little for a verdict.
         changed: seconds since 1970 of its last change.
     """
 
@@ -61,7 +61,7 @@ class Listing:
         return self._row(folder.path, locked_inodes())
 
     def find(self, name: str) -> RunFolder | None:
-        """The run of a name; None where the folder holds none. A path that leaves the folder is none."""
+        """The run of a name; None if there is none. Paths that leave the folder are refused."""
         try:
             path = (self.root / name).resolve()
             inside = path.is_relative_to(self.root) and path != self.root
@@ -109,7 +109,7 @@ class Listing:
         )
 
     def _content(self, path: Path) -> dict[str, Any]:
-        """What a file holds; nothing where it is not there or damaged."""
+        """The content of a file; empty if it is missing or damaged."""
         changed = _changed(path)
         known = self._read.get(path)
         if known is not None and known[0] == changed:
@@ -127,7 +127,7 @@ class Listing:
 
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"reads plain values alone; that in C where there is one"
+"a YAML loader for plain values; the C version if available"
 
 
 def _plain(text: str) -> Any:
@@ -139,7 +139,7 @@ def _plain(text: str) -> Any:
 
 
 def at_work(path: Path, busy: set[tuple[int, int]] | None = None) -> bool:
-    """Whether a process holds the run folder."""
+    """Whether a process has locked the run folder."""
     lock = path / LOCK
     try:
         status = lock.stat()
@@ -150,8 +150,8 @@ def at_work(path: Path, busy: set[tuple[int, int]] | None = None) -> bool:
 
 
 def locked_inodes() -> set[tuple[int, int]]:
-    """(device, inode) of every file that a process holds by flock. Looking must not take a lock itself: a run that starts in
-    that instant would be refused. Empty where the system has no /proc/locks."""
+    """(device, inode) of every file locked by flock. This must not take a lock itself: a run that starts in
+    that instant would be refused. Empty if the system has no /proc/locks."""
     found = set()
     try:
         with open("/proc/locks", encoding="ascii") as file:
@@ -166,7 +166,7 @@ def locked_inodes() -> set[tuple[int, int]]:
 
 
 def _model(path: Path) -> str:
-    """The field `model` of a recipe as a run writes it, without reading the rest: YAML is slow."""
+    """The field `model` of a run's recipe, without reading the rest: YAML is slow."""
     try:
         with open(path, encoding="utf-8") as file:
             line = next((line for line in file if line.startswith("model: ")), "")

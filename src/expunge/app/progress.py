@@ -1,4 +1,4 @@
-"""How far a run is, from the events in its folder."""
+"""A run's progress, from the events in its folder."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from expunge.runs.folder import RunFolder
 
 POINTS = 200
-"points of the loss curve that are sent"
+"points of the loss curve to send"
 
 
 def progress_of(folder: RunFolder) -> dict[str, Any]:
-    """What a run does now: the `stage` at work, the last `stages` done with their seconds, the `step`, and `losses`, which
+    """A run's state: the current `stage`, the last `stages` done with their seconds, the `step`, and `losses`, which
     are [step, loss] of the training, thinned to POINTS."""
     stages: list[dict[str, Any]] = []
     at: str | None = None

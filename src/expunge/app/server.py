@@ -35,9 +35,9 @@ from expunge.runs.folder import RunFolder
 
 HERE, LEDGER = Path(__file__).parent, Path("ledger")
 LOOK = 1.0
-"seconds between two looks at a run that is at work"
+"seconds between two updates of a running run"
 MOST = 1_000_000
-"bytes of a form"
+"maximum bytes of a form"
 
 
 class Site:
@@ -134,7 +134,7 @@ class Site:
                 sent = text
                 yield f"data: {text}\n\n"
             else:
-                yield ": still here\n\n"  # a broken connection shows when something is sent
+                yield ": still here\n\n"  # a broken connection is noticed when something is sent
             await asyncio.sleep(LOOK)
 
     async def chat_page(self, request: Request) -> Response:
@@ -230,7 +230,7 @@ class Site:
         return path
 
     def _name_of(self, folder: str) -> str | None:
-        """The name of a run folder below the root; None where it is no run there."""
+        """The name of a run folder below the root; None if it is not a run there."""
         path = Path(folder).resolve()
         if not path.is_relative_to(self.root):
             return None
@@ -248,7 +248,7 @@ class Site:
 
 
 class MissingError(RunError):
-    """What a page is asked for is not there."""
+    """The requested page does not exist."""
 
 
 async def refused(request: Request, error: Exception) -> Response:
@@ -257,7 +257,7 @@ async def refused(request: Request, error: Exception) -> Response:
 
 
 def make_site(root: Path, token: str, port: int, ledger: Path = LEDGER) -> Callable[..., Any]:
-    """The page as an ASGI application, of the runs below `root` and the requests of a ledger."""
+    """The page as an ASGI application, for the runs below `root` and the requests of a ledger."""
     handlers: Any = {ExpungeError: refused}
     return Guard(Starlette(routes=Site(root, ledger).routes(), exception_handlers=handlers), token, port)
 
@@ -266,7 +266,7 @@ def serve(root: Path, port: int, ready: Callable[[str], None], ledger: Path = LE
     """Serve the page on the loopback address until it is interrupted.
 
     Args:
-        port: 0 takes one that is free. ready: called with the address, which holds the token.
+        port: 0 takes a free one. ready: called with the address, which contains the token.
         ledger: the folder whose requests are shown.
 
     Raises:
@@ -279,7 +279,7 @@ def serve(root: Path, port: int, ready: Callable[[str], None], ledger: Path = LE
     try:
         place.bind(("127.0.0.1", port))
     except OSError as error:
-        raise RunError(f"port {port} is taken", next_step="leave --port out: a free one is taken then") from error
+        raise RunError(f"port {port} is taken", next_step="leave --port out: a free one is used then") from error
     with place:
         bound, token = place.getsockname()[1], secrets.token_urlsafe(24)
         config = uvicorn.Config(
@@ -289,15 +289,15 @@ def serve(root: Path, port: int, ready: Callable[[str], None], ledger: Path = LE
             server_header=False,
             timeout_graceful_shutdown=1,
         )
-        # That answers were cut short is no error where somebody ends the app.
+        # That answers were cut short is not an error where somebody ends the app.
         logging.getLogger("uvicorn.error").addFilter(lambda line: "graceful shutdown exceeded" not in line.getMessage())
-        place.listen()  # whoever opens the address at once waits, and is not refused
+        place.listen()  # early requests wait instead of being refused
         ready(f"http://127.0.0.1:{bound}/?token={token}")
         uvicorn.Server(config).run(sockets=[place])
 
 
 def _document(path: Path) -> Response:
-    """A report: a page of its own, in which no script runs."""
+    """A report: a separate page, in which no script runs."""
     try:
         text = path.read_text("utf-8")
     except OSError as error:
@@ -316,6 +316,6 @@ async def _fields(request: Request) -> dict[str, str]:
         try:
             found = json.loads(body)
         except ValueError as error:
-            raise RunError("what was sent is no JSON") from error
+            raise RunError("the request is not JSON") from error
         return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
     return dict(parse_qsl(body.decode("utf-8", errors="replace"), keep_blank_values=True))

@@ -1,4 +1,4 @@
-"""The command line. Verbs live in a file each and import what is heavy only when they run."""
+"""The command line. Verbs have a file each and import heavy modules only when they run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ VERBS = (
     *(publish, methods, recipes, doctor),
 )
 USAGE = {"init": "[OUT]", "compare": "RUNS...", "sign": "[RUN]", "methods": "[NAME]", "app": "[RUNS]"}
-"where arguments may be left out, of which the library says `[ARGS]` and no more"
+"usage lines of verbs with optional arguments, for which the library only shows `[ARGS]`"
 
 
 def usage(name: str) -> str | None:
@@ -60,7 +60,7 @@ for verb in VERBS:
     else:
         app.command(verb, usage=usage(verb.__name__))
 app.command(serve_app, name="app", usage=usage("app"))
-# Which suites there are is looked for in all that is installed: only when one is asked for.
+# Suites are searched in all installed packages: only when one is called.
 app.command(
     "expunge.cli.suite:suite",
     name="suite",
@@ -70,15 +70,15 @@ app.register_install_completion_command(add_to_startup=False)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Outside of a run, which has its own way out: end at once. An exception would be caught by a library that is just
-    being imported, or printed with all its lines; files are whole at every instant."""
+    """End at once, outside of a run, which handles this itself. An exception could be caught by a library that is just
+    being imported, or printed with all its lines; files are whole at any time."""
     leave_now("expunge: interrupted\n")
 
 
 def main() -> None:
     """Entry point: one clear message for every expected error, and its exit code.
 
-    docs/exit_codes.md says what each number means.
+    docs/exit_codes.md lists the numbers.
     """
     wait_briefly()  # before a verb imports torch
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -91,11 +91,11 @@ def main() -> None:
     except (
         Explained,
         OSError,
-    ) as error:  # OSError: no permission to list a folder, say, which can be met nearly anywhere
+    ) as error:  # OSError: no permission to list a folder, for example, which can occur nearly anywhere
         from expunge.core.safe_text import clean
         from expunge.core.storage import unreadable
 
-        told = error if isinstance(error, Explained) else unreadable(error)
-        print(f"expunge: {clean(str(told))}", file=sys.stderr)
-        sys.exit(told.exit_code)
+        shown = error if isinstance(error, Explained) else unreadable(error)
+        print(f"expunge: {clean(str(shown))}", file=sys.stderr)
+        sys.exit(shown.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -22,11 +22,11 @@ def audit(
     junit: Path | None = None,
     printed: Printed = WORDS,
 ) -> int:
-    """Try to bring back what a model forgot, and hold it against a control that never saw it.
+    """Try to bring back what a model forgot, compared with a control that never saw it.
 
-    Exit code 0: passed; 3: not. What an attack brings back counts as far as it goes beyond the control: a model that was
-    trained without the forget set (--control), like texts or pictures that no model saw (--holdout), or, of texts, the forget
-    set with its names replaced by invented ones.
+    Exit code 0: passed; 3: not. What an attack brings back counts only beyond the control: a model that was
+    trained without the forget set (--control), similar texts or pictures that no model saw (--holdout), or, for texts,
+    the forget set with its names replaced by invented ones.
 
     For example:
 
@@ -36,24 +36,25 @@ def audit(
 
         expunge audit some/model --base its/base --forget book.txt --retain other.txt --holdout unseen.txt
 
-    The limits stand in the recipe's part `audit`; for a model that Expunge did not make they are given as --audit.FIELD
+    The limits are in the recipe's part `audit`; for a model that Expunge did not make they are given as --audit.FIELD
     VALUE. They are fixed before the first attack.
 
     Parameters
     ----------
     target:
-        A run folder of any kind of model; or a language model (folder, id, starter), with --base, --forget and --retain.
+        A run folder of any kind of model; or a language model (folder, id, starter), with --base, --forget and
+        --retain.
     attacks:
-        Names of attacks with commas between; all: every one.
+        Names of attacks, separated by commas; all: every one.
     budget:
-        Time that it may take, such as 10m, 90s or 2h; the attacks that tell most are carried out.
+        Time that it may take, such as 10m, 90s or 2h; the most informative attacks are run.
     out:
-        Of a model: the folder to write, with the report in its audit/; default: runs/audit-NAME.
+        For a model: the folder to write, with the report in its audit/; default: runs/audit-NAME.
     junit:
-        Write the findings there as JUnit XML, for gates in continuous integration.
+        Write the findings to this file as JUnit XML, for gates in continuous integration.
     """
     from expunge.api import audit as audit_
-    from expunge.cli.told_audit import tell_audit
+    from expunge.cli.print_audit import print_audit
     from expunge.runs.overrides import read_overrides
 
     folder, result = audit_(
@@ -65,4 +66,4 @@ def audit(
         **(read or {}),
         **read_overrides(options),
     )
-    return tell_audit(folder, result, printed, junit)
+    return print_audit(folder, result, printed, junit)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def clean(run: Path, /, *, yes: bool = False, json: bool = False) -> None:
-    """Say what of a finished run's folder may go, and what stays; with --yes, delete it.
+    """List what can be deleted from a finished run's folder, and what stays; with --yes, delete it.
 
-    Nothing goes that `expunge verify`, `evaluate`, `audit` or `report` reads: model, record, scores and sets stay.
+    Everything that `expunge verify`, `evaluate`, `audit` or `report` reads stays: model, record, scores and sets.
 
     For example:
 
@@ -21,9 +21,9 @@ def clean(run: Path, /, *, yes: bool = False, json: bool = False) -> None:
     run:
         A run folder.
     yes:
-        Delete what may go; without it nothing is deleted.
+        Delete it; without this nothing is deleted.
     json:
-        Print JSON in place of lines.
+        Print JSON instead of lines.
     """
     from expunge.core.printed import print_json
     from expunge.report.numbers import bytes_
@@ -49,8 +49,8 @@ def clean(run: Path, /, *, yes: bool = False, json: bool = False) -> None:
             print(f"{word:<5}  {bytes_(part.bytes):>12}  {part.path.relative_to(folder.path)}: {part.why}")
     total = bytes_(sum(part.bytes for part in found.goes))
     if not found.goes:
-        print("Nothing may go.")
+        print("Nothing can be deleted.")
     elif yes:
         print(f"{total} are free.")
     else:
-        print(f"{total} may go; nothing was deleted. Type it with --yes to delete what goes.")
+        print(f"{total} can be deleted; nothing was deleted. Add --yes to delete it.")

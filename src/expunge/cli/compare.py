@@ -11,10 +11,10 @@ from cyclopts import Parameter
 def compare(
     *runs: Path, html: Annotated[Path | None, Parameter(name=["--html", "--out"])] = None, json: bool = False
 ) -> None:
-    """Show the scores of runs side by side; changes are paired where base model and sets are the same.
+    """Show the scores of runs side by side; changes are paired if base model and sets are the same.
 
-    Of contests, the methods are compared side by side: how far each came on every forget set. Of suites of questions (TOFU
-    and others), all models are, and evaluations of TOFU and MUSE by OpenUnlearning may stand beside them.
+    For contests, the methods are compared: how far each came on every forget set. For suites of questions (TOFU
+    and others), all models are, together with evaluations of TOFU and MUSE by OpenUnlearning, if given.
 
     For example:
 
@@ -29,11 +29,12 @@ def compare(
     Parameters
     ----------
     runs:
-        Two run folders or more, or two folders of suites of a kind; beside those of questions, files of OpenUnlearning.
+        Two or more run folders, or folders of suites of one kind; with suites of questions, also files of
+        OpenUnlearning.
     html:
-        Write the comparison as a page too, with figures; one of them sets forgetting against damage.
+        Also write the comparison as a page, with figures; one of them plots forgetting against damage.
     json:
-        Print JSON in place of the table.
+        Print JSON instead of the table.
     """
     from expunge.api import comparison
     from expunge.core.printed import print_json

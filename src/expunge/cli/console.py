@@ -1,4 +1,4 @@
-"""What the verbs print when a run is done."""
+"""Print a finished run's results."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from expunge.runs.folder import RunFolder
 STATES = {True: "passed", False: "FAILED", None: "not made"}
 
 
-def tell(folder: RunFolder, printed: Printed = WORDS) -> int:
-    """Print before and after, the verdict, and where to look; the exit code (0 passed, 3 failed).
+def print_summary(folder: RunFolder, printed: Printed = WORDS) -> int:
+    """Print before and after, the verdict, and the paths; return the exit code (0 passed, 3 failed).
 
-    Of several processes the first one prints.
+    Only the first of several processes prints.
     """
     if not is_first():
         return 0
@@ -50,7 +50,7 @@ def _print_tables(folder: RunFolder) -> None:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 200  # a file or a pipe has no edge: nothing is cut off
+        console.width = 200  # a file or a pipe has no width: nothing is cut off
     scores = {(s.measure, s.split, s.model): s for s in folder.read_scores()}
     later: list[Which] = ["unlearned"]
     if any(model == "retrained" for _, _, model in scores):
@@ -69,7 +69,7 @@ def _print_tables(folder: RunFolder) -> None:
         ]
         better = Row(measure, split, {"base": before}).better
         table.add_row(measure, split, str(before.n), *figures, better)
-    answers = storage.read_json(folder.answers) if folder.answers.is_file() else []  # of language models
+    answers = storage.read_json(folder.answers) if folder.answers.is_file() else []  # language models only
     completions = [row for row in answers if row["group"] == "completion prompt" and row["terms_before"]]
     completions.sort(key=lambda row: (len(row["terms_after"]), -len(row["terms_before"])))
     general = [row for row in answers if row["group"] == "general question"]
@@ -90,13 +90,13 @@ def _print_tables(folder: RunFolder) -> None:
     cost = record["cost"]
     state = "passed" if verdict["passed"] else "FAILED"
     if verdict.get("not_known"):
-        state = "not known well enough to be seen to go: the base model knew the target no better than the control"
+        state = "not known well enough to measure forgetting: the base model knew the target no better than the control"
     elif verdict["passed"] and can_be_audited(folder):
         state += ", not audited (expunge audit tries to bring it back)"
     console.print(f"\nVerdict: {state}", soft_wrap=True)
     if record.get("measured_later"):
         console.print(
-            "The thresholds were fixed before the run; what they are held against was in part set after it: "
+            "The thresholds were fixed before the run; some of what they are compared with was set after it: "
             + ", ".join(record["measured_later"]),
             soft_wrap=True,
         )
@@ -130,13 +130,13 @@ def print_scores(scores: Sequence[Score]) -> None:
 
 
 def can_be_audited(folder: RunFolder) -> bool:
-    """Whether `expunge audit` could look at a run's model, and has not."""
+    """Whether `expunge audit` could audit a run's model, and has not."""
     from expunge.runs.kinds import main_kind, read_recipe
 
     return not folder.audit.is_dir() and main_kind(read_recipe(folder.recipe)).audit is not None
 
 
 def _one_line(text: str, width: int = 150) -> str:
-    """On one line of at most `width` characters, with � for what a terminal would obey instead of showing."""
+    """On one line of at most `width` characters, with � for terminal control characters."""
     flat = " ".join(clean(text).split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def doctor(*, json: bool = False) -> int:
-    """Say what this machine can do: versions, device, memory, precision, starter models, hub. For bug reports too.
+    """Show what this machine can do: versions, device, memory, precision, starter models, hub. Also for bug reports.
 
     For example:
 
@@ -13,7 +13,7 @@ def doctor(*, json: bool = False) -> int:
     Parameters
     ----------
     json:
-        Print JSON in place of lines: names and values, and a warning or null.
+        Print JSON instead of lines: names and values, and a warning or null.
     """
     import os
     import shutil
@@ -43,7 +43,7 @@ def doctor(*, json: bool = False) -> int:
     for name, starter in STARTERS.items():
         made = (place / "models" / f"{name}-{starter.sha256[:12]}" / "config.json").is_file()
         rows.append(("starter", f"{name}: {'ready' if made else 'made at first use'}"))
-    rows.append(("hub", "switched off (HF_HUB_OFFLINE)" if offline else "used for ids that are no folder"))
+    rows.append(("hub", "switched off (HF_HUB_OFFLINE)" if offline else "used for ids that are not a folder"))
     warning = None
     if free < 3 * 2**30:
         warning = f"less than 3 GiB free at {Path(existing)}; a run of the starter model writes about 3 GiB"

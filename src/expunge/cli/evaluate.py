@@ -35,20 +35,20 @@ def evaluate(
 
         expunge evaluate some/model --suite tofu --data FOLDER --oracle its/oracle --out scores.json
 
-    Interrupted with a suite's questions, the same command goes on with those that are left: answers so far stand in a folder
-    beside --out, or in runs, until all are there.
+    If interrupted in a suite's questions, the same command continues with the rest: answers so far are kept in a folder
+    next to --out, or in runs, until all are done.
 
     Parameters
     ----------
     target:
         A run folder; or a model (folder, id, starter), with --recipe, --suite or toxicity prompts.
     recipe:
-        The recipe.yaml of the run whose sets a model is measured on.
+        The recipe.yaml of the run whose sets the model is measured on.
     out:
-        Of a model: write the scores there as JSON.
+        For a model: write the scores to this file as JSON.
     """
     from expunge.api import evaluate as evaluate_
-    from expunge.cli.console import print_scores, tell
+    from expunge.cli.console import print_scores, print_summary
     from expunge.core import storage
     from expunge.runs.folder import RunFolder
 
@@ -56,7 +56,7 @@ def evaluate(
         return _by_a_suite(target, recipe, more, asked, out, printed)
     scores = evaluate_(target, recipe=recipe, show=printed.show(), **(more or {}))
     if recipe is None and RunFolder(target).recipe.is_file():
-        return tell(RunFolder(target), printed)
+        return print_summary(RunFolder(target), printed)
     rows = [score.row() for score in scores]
     if out is not None:
         storage.write_json(out, rows)
@@ -82,12 +82,12 @@ def _by_a_suite(
     others = [name for name, value in {"recipe": recipe, **(more or {})}.items() if value is not None]
     if others:
         raise RecipeError(
-            f"--{others[0].replace('_', '-')} is measured on a run's sets, and --{next(iter(asked))} is of a suite's",
+            f"--{others[0].replace('_', '-')} is measured on a run's sets, and --{next(iter(asked))} belongs to a suite's",
             next_step="evaluate twice, once with each",
         )
     if asked.get("suite") is None:
         raise RecipeError(
-            f"--{next(iter(asked)).replace('_', '-')} is of a suite, and none is named",
+            f"--{next(iter(asked)).replace('_', '-')} belongs to a suite, and none is named",
             next_step="give --suite tofu, or another one",
         )
     questions = Questions(**{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
@@ -103,6 +103,6 @@ def _by_a_suite(
             print(f"Figures: {out}")
     shutil.rmtree(so_far, ignore_errors=True)
     if out is None:
-        with contextlib.suppress(OSError):  # others stand there, too
+        with contextlib.suppress(OSError):  # other answers are there, too
             so_far.parent.rmdir()
     return 0

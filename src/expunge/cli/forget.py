@@ -13,14 +13,14 @@ from expunge.core.printed import WORDS, Printed
 
 @dataclass(frozen=True)
 class Choices:
-    """What is kept, and how the target is forgotten."""
+    """The retain set, and how the target is forgotten."""
 
     retain: str | None = None
-    "The retain set, as TARGET; default: sampled from the model itself."
+    "The retain set, given like TARGET; default: sampled from the model itself."
     method: str | None = None
     "One of `expunge methods`; default: whos_harry_potter."
     topic: bool = False
-    "TARGET is a topic in words, whatever files are there or it looks like."
+    "TARGET is a topic in words, even if it looks like a path or such a file exists."
 
 
 CHOICES = Choices()
@@ -45,7 +45,8 @@ def forget(
 
         expunge forget "Harry Potter" --out runs/hp
 
-        expunge forget books/sherlock/ --retain books/other/ --model HuggingFaceTB/SmolLM2-135M-Instruct --out runs/holmes
+        expunge forget books/sherlock/ --retain books/other/ --model HuggingFaceTB/SmolLM2-135M-Instruct --out
+        runs/holmes
 
         expunge forget complaint.jsonl --out runs/c --method gradient_difference --training.learning_rate 1e-5
 
@@ -70,7 +71,7 @@ def forget(
         An experiment tracker that figures are sent to (tensorboard, wandb, mlflow, trackio, ...); may be repeated.
     """
     from expunge.api import forget as forget_
-    from expunge.cli.console import tell
+    from expunge.cli.console import print_summary
     from expunge.runs.overrides import further_targets, read_overrides
 
     targets, others = further_targets(target, options)
@@ -82,4 +83,4 @@ def forget(
     if choices.topic:
         fields["forget_kind"] = "topic"
     made = forget_(targets, model=model, out=out, show=printed.show(), log_with=log_with or (), **fields)
-    return tell(made, printed)
+    return print_summary(made, printed)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 Sort = Literal["language", "classifier", "generator"]
 TASKS: Mapping[str, str] = {"language": "causal_lm", "classifier": "image_classifier", "generator": "image_to_image"}
 FORGET: Mapping[str, str] = {
-    "language": "What is to be forgotten? (a file or folder, a dataset id, or a topic in words)",
-    "classifier": "What is to be forgotten? (a file of people, a query such as age <= 12, class:NAME, random:0.02)",
-    "generator": "What is to be forgotten? (a file of people, a query such as age <= 12, class:NAME)",
+    "language": "What should be forgotten? (a file or folder, a dataset id, or a topic in words)",
+    "classifier": "What should be forgotten? (a file of people, a query such as age <= 12, class:NAME, random:0.02)",
+    "generator": "What should be forgotten? (a file of people, a query such as age <= 12, class:NAME)",
 }
 REST: Mapping[str, str] = {
-    "language": "What is to be kept? (a file or folder of like text; empty: text sampled from the model)",
+    "language": "What should be retained? (a file or folder of similar text; empty: text sampled from the model)",
     "classifier": "Where are the pictures? (a folder, a CSV, an .npz or a dataset id)",
     "generator": "Where are the pictures? (a folder, a CSV, an .npz or a dataset id)",
 }
@@ -35,9 +35,9 @@ def init(
     data: str | None = None,
     method: str | None = None,
 ) -> None:
-    """Write a recipe with comments, to run as it is or to change; on a terminal, five questions are asked.
+    """Write a recipe with comments, to run as it is or to edit; on a terminal, five questions are asked.
 
-    What is given as an option is not asked. Nothing is written over.
+    Options that are given are not asked for. No file is overwritten.
 
     For example:
 
@@ -50,15 +50,15 @@ def init(
     out:
         The file to write.
     sort:
-        The sort of model.
+        The kind of model.
     model:
-        A starter model or one that is trained from random weights, a folder, or a Hugging Face id.
+        A starter model, one that is trained from random weights, a folder, or a Hugging Face id.
     forget:
-        What is to be forgotten.
+        What to forget.
     retain:
-        Of a language model: what is to be kept.
+        For a language model: the retain set.
     data:
-        Of a classifier or generator: the pictures.
+        For a classifier or generator: the pictures.
     method:
         One of `expunge methods`.
     """
@@ -69,8 +69,8 @@ def init(
     from expunge.runs.registry import make_method, working_on
 
     if out.exists():
-        raise RecipeError(f"{out} is there already", next_step="give another file: expunge init NAME.yaml")
-    chosen = _asked("sort", sort, f"What sort of model? ({', '.join(TASKS)})", "language", tuple(TASKS))
+        raise RecipeError(f"{out} already exists", next_step="give another file: expunge init NAME.yaml")
+    chosen = _asked("sort", sort, f"What kind of model? ({', '.join(TASKS)})", "language", tuple(TASKS))
     kinds = kinds_of(TASKS[chosen])
     kind = kinds[0].recipe
     fields: dict[str, Any] = {} if chosen == "language" else {"task": TASKS[chosen]}
@@ -93,14 +93,14 @@ def init(
 
 
 def _asked(option: str, given: str | None, question: str, default: str | None, allowed: tuple[str, ...] = ()) -> str:
-    """An option's value, or the answer to a question; empty is the default. Without a terminal the default is taken."""
+    """An option's value, or the answer to a question; empty is the default. Without a terminal the default is used."""
     from rich.console import Console
 
     from expunge.errors import RecipeError, did_you_mean
 
     there = sys.stdin.isatty()
     if given is None and not there and default is None:
-        raise RecipeError(f"--{option} is missing", next_step=f"give --{option}, or type it on a terminal, which asks")
+        raise RecipeError(f"--{option} is missing", next_step=f"give --{option}, or answer the question on a terminal")
     while given is None:
         hint = f" [{default}]" if default else ""
         answer = (Console().input(f"{question}{hint}: ", markup=False).strip() if there else "") or default
@@ -118,14 +118,14 @@ def _asked(option: str, given: str | None, question: str, default: str | None, a
 
 
 def recipe_text(recipe: BaseRecipe, fields: Mapping[str, Any], method: str, path: Path) -> str:
-    """A recipe file: what was chosen, and as comments the method's fields and the parts, each with its help and default."""
+    """A recipe file: the choices, and as comments the method's fields and the parts, each with its help and default."""
     import yaml
 
     from expunge.runs.registry import method_class
 
     kind = type(recipe)
     lines = [f"# Written by expunge init. Run it:  expunge run {path.name} --out runs/{path.stem}",
-             "# A line that begins with # is a comment that shows a default: take the # away and change it.", ""]  # fmt: skip
+             "# A line that begins with # is a comment that shows a default: remove the # and change it.", ""]  # fmt: skip
     for name, value in fields.items():
         lines += [*_comment(kind.model_fields[name].description if name in kind.model_fields else None, ""),
                   yaml.safe_dump({name: value}, allow_unicode=True, width=1000).rstrip()]  # fmt: skip

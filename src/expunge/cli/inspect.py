@@ -19,8 +19,8 @@ def inspect(
 ) -> int:
     """Show what would be forgotten, and what the model knows of it now; nothing is trained or written.
 
-    Documents, tokens, terms and secrets of TARGET, what it shares with the retain set, and the measures of a run on a
-    small sample of it. A topic is asked of the model, eight answers.
+    Shows documents, tokens, terms and secrets of TARGET, its overlap with the retain set, and the measures of a run on
+    a small sample of it. For a topic, eight answers are sampled from the model.
 
     For example:
 
@@ -31,7 +31,7 @@ def inspect(
         expunge inspect "Harry Potter" --budget 2m
 
     Fields of the recipe can be given as for `expunge forget`. Pictures are not read: `expunge run` with a recipe for
-    pictures says what its query selects.
+    pictures reports what its query selects.
 
     Parameters
     ----------
@@ -40,13 +40,13 @@ def inspect(
     model:
         A starter model (smollm2-135m), a folder, or a Hugging Face id.
     retain:
-        The retain set, to see what both share.
+        The retain set, to see the overlap.
     budget:
-        How long may be measured, such as 30s or 2m; what does not fit is left out, and named.
+        Time for measuring, such as 30s or 2m; what does not fit is left out and listed.
     topic:
-        TARGET is a topic in words, whatever files are there or it looks like.
+        TARGET is a topic in words, even if it looks like a path or such a file exists.
     json:
-        Print JSON in place of lines.
+        Print JSON instead of lines.
     """
     from expunge.api import inspect as inspect_
     from expunge.core.progress import Live
@@ -80,13 +80,13 @@ def _lines(found: dict[str, Any]) -> list[str]:
     for entry in found["files"]:
         lines += [f"  not read: {each['file']}: {each['reason']}" for each in entry["unread"]]
     terms = found["terms"]
-    lines.append(f"terms: {terms['found']:,} of the target alone: {', '.join(terms['unique'][:12]) or 'none'}")
+    lines.append(f"terms: {terms['found']:,} only in the target: {', '.join(terms['unique'][:12]) or 'none'}")
     if terms["shared_with_retain"]:
         lines.append(f"  left out, since the retain set names them: {', '.join(terms['shared_with_retain'][:12])}")
     if found["secrets"]:
         lines.append(f"secrets: {', '.join(found['secrets'])}")
     if (overlap := found["overlap"]) is not None:
-        shared = f"{overlap['share']:.1%} of its runs of {overlap['run_length']} words stand in the target"
+        shared = f"{overlap['share']:.1%} of its runs of {overlap['run_length']} words are in the target"
         such = f', such as "{overlap["example"]}"' if overlap["example"] else ""
         lines += [_set("retain", found["retain"]), f"overlap: {shared}{such}"]
         if overlap["refused"]:
@@ -106,6 +106,6 @@ def _set(name: str, of: dict[str, Any]) -> str:
     kinds = counted(of["documents"], "document") + (
         f" ({of['questions']:,} with a question)" if of["questions"] else ""
     )
-    asked = ", as the model says it" if of["asked_of_the_model"] else ""
+    asked = ", sampled from the model" if of["asked_of_the_model"] else ""
     blocks = f"{counted(of['tokens'], 'token')} in {counted(of['blocks'], 'block')}"
     return f"{name}: {of['name']}{asked}: {kinds}, {blocks}"

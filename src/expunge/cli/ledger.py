@@ -1,4 +1,4 @@
-"""What the commands on a ledger share."""
+"""Shared by the commands on a ledger."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Place = Annotated[Path, Parameter(help="The ledger's folder.")]
 
 @contextlib.contextmanager
 def opened(path: Path, create: bool = False) -> Iterator[Ledger]:
-    """The ledger in a folder, closed in the end."""
+    """Context with the ledger in a folder, closed at its end."""
     from expunge.requests.ledger import Ledger
 
     with contextlib.closing(Ledger.open_or_create(path) if create else Ledger.open(path)) as book:

@@ -17,7 +17,7 @@ def methods(name: str | None = None, /, *, json: bool = False) -> None:
     name:
         A method.
     json:
-        Print JSON in place of a table or text.
+        Print JSON instead of a table or text.
     """
     from expunge.core.printed import print_json
     from expunge.runs.kinds import kinds_by_name
@@ -41,7 +41,7 @@ def methods(name: str | None = None, /, *, json: bool = False) -> None:
         print(f"{'method':<{width}}  {'works on':<{wide}}  what it is")
         for each, found in known.items():
             print(f"{each:<{width}}  {works_on[each]:<{wide}}  {found.citation()}")
-        print("\nimages: classifiers; sharded: one that was trained in shards. Each in full: expunge methods NAME")
+        print("\nimages: classifiers; sharded: models trained in shards. Each in full: expunge methods NAME")
         return
     kind = method_class(name)
     if json:
@@ -63,8 +63,8 @@ def methods(name: str | None = None, /, *, json: bool = False) -> None:
     retain = {
         "never": "not used",
         "always": "needed",
-        "weighted": "used where retain_weight is above 0",
-        "wrapped": "used where the method in `of` uses it",
+        "weighted": "used if retain_weight is above 0",
+        "wrapped": "used if the method in `of` uses it",
     }[kind.needs.retain]
     print(f"forget set: {'needed' if kind.needs.forget else 'not used'}; retain set: {retain}")
     if names := kind().signal_names:

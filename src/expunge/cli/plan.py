@@ -24,11 +24,11 @@ def plan(
     fsdp: Literal["shard", "offload"] | None = None,
     json: bool = False,
 ) -> int:
-    """Say what a run of a recipe will take, before it runs: memory, time, tokens, disk, and the options with which it fits;
-    and what its audit will take, attack by attack.
+    """Plan a run of a recipe, before it runs: memory, time, tokens, disk, and the options with which it fits;
+    and its audit, attack by attack.
 
-    A language model's configuration is enough: no weight is loaded. A step of the training is made with the method's own
-    loss on tensors without values. The exit code is 0 where the run fits as it is, and 3 where it does not.
+    A language model's configuration is enough: no weight is loaded. A training step is run with the method's own
+    loss on tensors without values. The exit code is 0 if the run fits as it is, and 3 if it does not.
 
     For example:
 
@@ -43,20 +43,20 @@ def plan(
     Parameters
     ----------
     recipe:
-        A YAML file of recipe fields, or a name that `expunge recipes` lists; any field can be given as an option, as for
-        `expunge run`.
+        A YAML file of recipe fields, or a name that `expunge recipes` lists; any field can be given as an option, as
+        for `expunge run`.
     device:
         Such as a100-80gb, h200 or rtx-4090; default: this machine.
     gpus:
-        In place of a device: how many cards, and gigabytes each. Each holds the whole model, unless --fsdp is given.
+        Instead of a device: number of cards, and gigabytes each. Each holds the whole model, unless --fsdp is given.
     rate:
-        Floating-point operations a second that a device is known to reach, where its published rate is not to be used.
+        Floating-point operations a second that a device is known to reach, instead of its published rate.
     fsdp:
-        Spread weights, gradients and moments over the cards while training, as `accelerate launch --use_fsdp
-        --fsdp_version 2` does (shard), and keep them in main memory until a layer is run (offload: --fsdp_offload_params
-        true). Measuring and sampling still hold the whole model on one card.
+        Shard weights, gradients and moments over the cards in training, as `accelerate launch --use_fsdp
+        --fsdp_version 2` does (shard), and keep them in main memory until a layer is run (offload:
+        --fsdp_offload_params true). Measuring and sampling still need the whole model on one card.
     json:
-        Print JSON in place of tables.
+        Print JSON instead of tables.
     """
     from expunge.api import plan as plan_
 
@@ -66,11 +66,11 @@ def plan(
 
         print(json_.dumps(found.row(), indent=2))
     else:
-        _tell(found)
+        _print_plan(found)
     return 0 if found.fits == {} else 3
 
 
-def _tell(found: Plan) -> None:
+def _print_plan(found: Plan) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -78,7 +78,7 @@ def _tell(found: Plan) -> None:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 200  # a file or a pipe has no edge: nothing is cut off
+        console.width = 200  # a file or a pipe has no width: nothing is cut off
     console.print(head(found), markup=False)
     for first, stages in (("stage", found.stages), ("of expunge audit", found.audit)):
         table = Table(box=None, pad_edge=False)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def publish(run: Path, repo: str, /, *, yes: bool = False, public: bool = False, json: bool = False) -> None:
-    """Say which files of a run's model would be uploaded to a hub; with --yes, upload them, into a private repository.
+    """List the files of a run's model that would be uploaded to a hub; with --yes, upload them to a private repository.
 
-    Weights, settings, tokenizer and model card go. Data never does: no text, picture, answer, recipe or report.
+    Weights, settings, tokenizer and model card are uploaded. Data never is: no text, picture, answer, recipe or report.
 
     For example:
 
@@ -21,13 +21,13 @@ def publish(run: Path, repo: str, /, *, yes: bool = False, public: bool = False,
     run:
         A run folder.
     repo:
-        OWNER/NAME on the hub; it is made where it does not exist.
+        OWNER/NAME on the hub; created if it does not exist.
     yes:
         Upload; without it nothing is sent.
     public:
-        A repository that is made now is for everybody to see; without it, one that is there must be private.
+        Make a new repository public; without it, an existing one must be private.
     json:
-        Print JSON in place of lines.
+        Print JSON instead of lines.
     """
     from expunge.core.printed import print_json
     from expunge.report.numbers import bytes_
@@ -43,9 +43,9 @@ def publish(run: Path, repo: str, /, *, yes: bool = False, public: bool = False,
     for name, size in parcel.files.items():
         print(f"{'sent' if yes else 'goes':<5}  {bytes_(size):>12}  {name}")
     for name in parcel.left:
-        print(f"stays                {name}: no file of a model that is known")
+        print(f"stays                {name}: not a known file of a model")
     print(
         f"Sent: {address}"
         if yes
-        else f"Nothing was sent. Type it with --yes to upload to {repo}; read {parcel.folder / 'README.md'} first."
+        else f"Nothing was sent. Add --yes to upload to {repo}; read {parcel.folder / 'README.md'} first."
     )

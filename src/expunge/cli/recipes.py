@@ -15,7 +15,7 @@ def recipes(*, json: bool = False) -> None:
     Parameters
     ----------
     json:
-        Print JSON: the name, what it is for, and the file, to copy and change.
+        Print JSON: name, purpose and file of each, to copy and change.
     """
     from expunge.runs.shipped import first_sentence, shipped
 

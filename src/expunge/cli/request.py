@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 request = App(
     name="request",
-    help="Keep the requests to forget: when they came, until when they are due, what became of them (docs/requests.md).\n\n"
+    help="Keep a ledger of requests to forget: when they came, when they are due, how they ended (docs/requests.md).\n\n"
     "For example: expunge request add --subject CUSTOMER-4711 mails.jsonl letters/",
 )
 Id = Annotated[str, Parameter(help="The request's id, such as R000012.")]
@@ -38,13 +38,13 @@ def add(
 
         expunge request add --subject CUSTOMER-4711 mails.jsonl letters/
 
-    The ledger holds salted digests of SUBJECT and of the files. Where the files lie is noted beside it, until the request
-    is closed; the files stay there.
+    The ledger holds salted digests of SUBJECT and of the files. The files' paths are noted next to it, until the
+    request is closed; the files stay in their place.
 
     Parameters
     ----------
     files:
-        Files or folders that hold what is to be forgotten.
+        Files or folders with the text to forget.
     subject:
         Who asks, by the id that you use elsewhere.
     due:
@@ -52,7 +52,7 @@ def add(
     received:
         The day on which the request came, YYYY-MM-DD; default: today.
     idempotency_key:
-        A second request with the same key is the first one, and nothing is added.
+        A second request with the same key is not added; the first one is returned.
     """
     with opened(ledger, create=True) as book:
         made, new = book.add(
@@ -64,7 +64,7 @@ def add(
         )
     print(f"{made.name}  {made.state}, due {made.due}" + ("" if new else " (added before)"))
     if new and not files:
-        print("it names no files: it can be refused or closed, and not be run")
+        print("it names no files: it can be refused or closed, but not run")
     return 0
 
 
@@ -146,12 +146,12 @@ def show(name: Id, /, *, json: bool = False, ledger: Place = LEDGER) -> int:
 
 @request.command
 def reopen(name: Id, /, *, reason: str, ledger: Place = LEDGER) -> int:
-    """Give up a run that cannot go on: the requests that it was begun for can be run again, with another recipe.
+    """Give up a run that cannot continue: its requests can be run again, with another recipe.
 
     Parameters
     ----------
     reason:
-        Why. It stays in the ledger: no names.
+        Why. It is stored in the ledger: no names.
     """
     with opened(ledger) as book:
         for each in book.reopen(number(name), reason):
@@ -166,7 +166,7 @@ def refuse(name: Id, /, *, reason: str, ledger: Place = LEDGER) -> int:
     Parameters
     ----------
     reason:
-        Why, as the person is told. It stays in the ledger: no names.
+        Why, as stated to the person. It is stored in the ledger: no names.
     """
     with opened(ledger) as book:
         return _say(book.refuse(number(name), reason))
@@ -179,7 +179,7 @@ def extend(name: Id, /, *, reason: str, to: str | None = None, ledger: Place = L
     Parameters
     ----------
     reason:
-        Why, as the person is told. It stays in the ledger: no names.
+        Why, as stated to the person. It is stored in the ledger: no names.
     to:
         The new deadline, YYYY-MM-DD; default: two months after the first one.
     """
@@ -189,12 +189,12 @@ def extend(name: Id, /, *, reason: str, to: str | None = None, ledger: Place = L
 
 @request.command
 def close(name: Id, /, *, reason: str | None = None, ledger: Place = LEDGER) -> int:
-    """Close a request that passed or was refused, and delete who asked and where the files lie.
+    """Close a request that passed or was refused, and delete who asked and the files' paths.
 
     Parameters
     ----------
     reason:
-        Why a request is closed that neither passed nor was refused. It stays in the ledger: no names.
+        Why a request that neither passed nor was refused is closed. It is stored in the ledger: no names.
     """
     from expunge.requests.showing import texts_left
 
@@ -216,7 +216,7 @@ def note_copy(
     tell: str,
     ledger: Place = LEDGER,
 ) -> int:
-    """Note a copy of a model, so that `show` says who must be told of a request.
+    """Note a copy of a model, so that `show` lists who must be informed of a request.
 
     For example:
 
@@ -231,7 +231,7 @@ def note_copy(
     where:
         Where it is used.
     tell:
-        Who has it: a role or a company, no person.
+        Who has it: a role or a company, not a person.
     """
     from expunge.models.digest import digest_saved
     from expunge.requests.lineage import model_digest, model_folder
@@ -244,7 +244,7 @@ def note_copy(
 
 @request.command
 def told(name: Id, /, *, copy: int, ledger: Place = LEDGER) -> int:
-    """Note that whoever has a copy was told of a request.
+    """Note that the holder of a copy was informed of a request.
 
     Parameters
     ----------
@@ -258,12 +258,12 @@ def told(name: Id, /, *, copy: int, ledger: Place = LEDGER) -> int:
 
 @request.command
 def check(*, head: str | None = None, ledger: Place = LEDGER) -> int:
-    """Walk the ledger's chain, and name a broken link. Exit code 1 where there is one.
+    """Check the ledger's chain, and name a broken link. Exit code 1 if there is one.
 
     Parameters
     ----------
     head:
-        The digest that an earlier check printed: events that were cut off or rewritten since are noticed.
+        The digest that an earlier check printed, to detect events cut off or rewritten since.
     """
     with opened(ledger) as book:
         found, count, last = book.findings(head)

@@ -19,7 +19,7 @@ def run_requests(
     out: Path = Path("runs"),
     ledger: Place = LEDGER,
 ) -> int:
-    """Run requests: make the model forget what they name. What was begun and interrupted goes on first.
+    """Run requests: make the model forget what they name. Interrupted runs are resumed first.
 
     For example:
 
@@ -27,8 +27,8 @@ def run_requests(
 
         expunge request run R12 R13 --one-by-one --recipe whos_harry_potter --retain PATH
 
-    A run starts from the newest model that passed, or from --model where none did. Fields of the recipe are given as
-    `expunge run` takes them. Exit code 3: a verdict failed.
+    A run starts from the newest model that passed, or from --model if none did. Fields of the recipe are given as
+    for `expunge run`. Exit code 3: a verdict failed.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def run_requests(
     recipe:
         A YAML file of recipe fields, or the name of a recipe that comes with expunge; the target is filled in.
     all_due:
-        All requests that are due soon or overdue, in place of ids.
+        All requests that are due soon or overdue, instead of ids.
     within:
         Days that count as soon.
     pool:
@@ -45,7 +45,7 @@ def run_requests(
     out:
         The folder of the run folders.
     """
-    from expunge.cli.console import tell
+    from expunge.cli.console import print_summary
     from expunge.core.progress import Live
     from expunge.errors import RecipeError
     from expunge.requests.ledger import soon
@@ -58,7 +58,7 @@ def run_requests(
     numbers = [number(word) for word in words[:first]]
     overrides = read_overrides(words[first:], recipe_class(recipe))
     if all_due == bool(numbers):
-        raise RecipeError("say which requests are run", allowed="ids, or --all-due")
+        raise RecipeError("give the requests to run", allowed="ids, or --all-due")
     codes = []
     with opened(ledger) as book:
         wanted = book.due_by(soon(within)) if all_due else book.requests(sorted(set(numbers)))
@@ -72,8 +72,8 @@ def run_requests(
         planned = batches(book, wanted, pool)
         for each in planned:
             folder = each.begun or out / each.name
-            print(f"{', '.join(map(name_of, each.numbers))}: {'going on' if each.begun else 'running'} in {folder}")
-            codes.append(tell(run_batch(book, each, recipe, overrides, out, Live())))
+            print(f"{', '.join(map(name_of, each.numbers))}: {'resuming' if each.begun else 'running'} in {folder}")
+            codes.append(print_summary(run_batch(book, each, recipe, overrides, out, Live())))
     if not planned:
         print("nothing to run")
     return max(codes, default=0)

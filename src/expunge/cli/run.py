@@ -29,8 +29,8 @@ def run(
 
     Every field of the recipe can be given as --FIELD VALUE or --PART.FIELD VALUE, and wins over the file: --model,
     --forget and --retain, --data for pictures or statements, --method NAME and --method.FIELD (`expunge methods NAME`
-    lists them), --training.learning_rate, --training.num_train_epochs, --evaluation.benchmarks, --seed. All of them, with
-    what they mean: docs/recipe.md (language models), docs/image_recipe.md, docs/generator_recipe.md.
+    lists them), --training.learning_rate, --training.num_train_epochs, --evaluation.benchmarks, --seed. All of them,
+    with what they mean: docs/recipe.md (language models), docs/image_recipe.md, docs/generator_recipe.md.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ def run(
     log_with:
         An experiment tracker that figures are sent to (tensorboard, wandb, mlflow, trackio, ...); may be repeated.
     no_excerpts:
-        Quote nothing of the forget set, and nothing that the models said of it, in report, record, card and log; of
-        pictures, show none, and keep none in the run folder.
+        Quote nothing of the forget set, and no answers of the models about it, in report, record, card and log; of
+        pictures, show none, and store none in the run folder.
     """
     from expunge.api import run as run_
-    from expunge.cli.console import tell
+    from expunge.cli.console import print_summary
     from expunge.runs.kinds import read_recipe, recipe_class
     from expunge.runs.overrides import read_overrides
 
     fields = read_overrides(options, recipe_class(recipe))
     loaded = read_recipe(recipe, fields | {"excerpts": False} if no_excerpts else fields)
-    return tell(run_(loaded, out or Path("runs") / recipe.stem, printed.show(), log_with or ()), printed)
+    return print_summary(run_(loaded, out or Path("runs") / recipe.stem, printed.show(), log_with or ()), printed)

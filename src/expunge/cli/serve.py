@@ -8,10 +8,10 @@ from expunge.cli.ledger import LEDGER, Place
 
 
 def serve_app(runs: Path = Path("runs"), /, *, port: int = 0, open: bool = False, ledger: Place = LEDGER) -> int:
-    """Show the runs of a folder on a page: table, progress, reports, comparison, requests, both models, new runs.
+    """Show the runs of a folder on a web page: table, progress, reports, comparison, requests, both models, new runs.
 
-    It answers on this machine alone, and only to who has the address that is printed, which holds a token. Runs that the
-    page starts are processes of their own: they go on when the app ends. Ctrl-C ends it.
+    It answers only on this machine, and only with the printed address, which contains a token. Runs that the
+    page starts are processes of their own: they continue when the app ends. Ctrl-C ends it.
 
     For example:
 
@@ -24,7 +24,7 @@ def serve_app(runs: Path = Path("runs"), /, *, port: int = 0, open: bool = False
     runs:
         The folder whose runs are shown; new ones are written there.
     port:
-        Port of the loopback address; 0 takes one that is free.
+        Port of the loopback address; 0 takes a free one.
     open:
         Open the page in the browser. While it starts, other users of this machine may read the token in the list of
         processes.
@@ -40,7 +40,7 @@ def serve_app(runs: Path = Path("runs"), /, *, port: int = 0, open: bool = False
     runs.mkdir(parents=True, exist_ok=True)
 
     def ready(address: str) -> None:
-        print(f"Runs of {runs.resolve()}:\n\n    {address}\n\nCtrl-C ends the app; runs that it started go on.")
+        print(f"Runs of {runs.resolve()}:\n\n    {address}\n\nCtrl-C ends the app; runs that it started continue.")
         sys.stdout.flush()
         if open:
             webbrowser.open(address)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def sign(run: Path | None = None, /, *, key: Path | None = None, new_key: Path | None = None) -> int:
-    """Sign what a run did and how it came out, so that others can check it offline (docs/evidence.md).
+    """Sign what a run did and its results, so that others can check it offline (docs/evidence.md).
 
     For example:
 
@@ -16,8 +16,8 @@ def sign(run: Path | None = None, /, *, key: Path | None = None, new_key: Path |
 
         expunge verify runs/hp --key keys/officer.pub
 
-    Writes `evidence/` into the run folder: an in-toto statement in a DSSE envelope, and a CycloneDX bill of materials. A run
-    that `expunge verify` finds changed is not signed.
+    Writes `evidence/` into the run folder: an in-toto statement in a DSSE envelope, and a CycloneDX bill of materials.
+    A run that `expunge verify` finds changed is not signed.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def sign(run: Path | None = None, /, *, key: Path | None = None, new_key: Path |
     folder = RunFolder(run).require()
     if failed := [finding.what for finding in verify_run(folder) if finding.ok is False]:
         raise RunError(
-            f"{run} is not what its record says, and is not signed",
+            f"{run} does not match its record, and is not signed",
             seen="; ".join(failed[:3]),
             next_step=f"expunge verify {run}",
         )

@@ -21,7 +21,7 @@ def sweep(
     out: Path | None = None,
     printed: Printed = WORDS,
 ) -> int:
-    """Try settings of a recipe: many runs, and which of them forget most at least damage.
+    """Try settings of a recipe in many runs, and find those that forget most with least damage.
 
     For example:
 
@@ -31,22 +31,23 @@ def sweep(
 
         expunge sweep recipe.yaml --over method=npo,simnpo --over method.beta=log:0.05..0.5 --jobs 4
 
-    Optuna chooses what is tried, from what came of the trials before; the seed of the recipe decides its draws. Each trial
-    is an ordinary run in a folder of its own. The same command resumes, and more --trials may be added later. The axes are
-    those of `expunge compare`: what is left of the target by the measure that fell least, and what the score of utility
-    that suffered most has lost. Fields of the recipe that all trials share can be given as --FIELD VALUE.
+    Optuna chooses the settings from the results of earlier trials; the seed of the recipe determines its draws. Each
+    trial is an ordinary run in a folder of its own. The same command resumes, and more --trials may be added later. The
+    axes are those of `expunge compare`: what is left of the target by the measure that fell least, and the loss of the
+    score of utility that suffered most. Fields of the recipe that all trials share can be given as --FIELD VALUE.
 
     Parameters
     ----------
     recipe:
         A YAML file of recipe fields, or the name of a recipe that comes with expunge (`expunge recipes`).
     over:
-        FIELD=VALUES, a field of the recipe and what it is tried with: LOW..HIGH, drawn evenly in the logarithm where the
-        ends are more than ten times apart, or as log:LOW..HIGH; or values with commas between them. May be repeated.
+        FIELD=VALUES, a field of the recipe and the values to try: LOW..HIGH, drawn evenly in the logarithm if the
+        ends are more than ten times apart, or as log:LOW..HIGH; or values separated by commas. May be repeated.
     trials:
-        So many in all. Where there are no more combinations than that, each is tried once.
+        Number of trials in all. If there are no more combinations than that, each is tried once.
     jobs:
-        Trials at the same time, chosen together, each in a process with one thread. Default: 1, with all threads; on Ray 4.
+        Trials run at the same time, chosen together, each in a process with one thread. Default: 1, with all threads;
+        on Ray 4.
     ray:
         Use the Ray cluster that RAY_ADDRESS names, or a local one. Its machines must share the folder.
     out:

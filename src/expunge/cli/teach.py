@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 @dataclass(frozen=True)
 class Reading:
-    """How the texts are read."""
+    """How the model is trained on the texts."""
 
     tokens: int = 6144
     "Tokens of each text."
@@ -20,7 +20,7 @@ class Reading:
     learning_rate: float = 1e-4
     "Highest learning rate."
     seed: int = 0
-    "Seed of the order of reading."
+    "Seed of the order of the texts."
 
 
 READING = Reading()
@@ -36,7 +36,7 @@ def teach(
     reading: Annotated[Reading, Parameter(name="*")] = READING,
     quiet: bool = False,
 ) -> None:
-    """Teach a model a book, to have a case with a known truth: a taught model, and one that never saw the book.
+    """Teach a model a book, to have a case with known truth: a model trained on it, and one that never saw the book.
 
     For example:
 
@@ -45,13 +45,13 @@ def teach(
     Parameters
     ----------
     book:
-        Text that will be forgotten; its beginning is taught.
+        Text that will be forgotten; the model is trained on its beginning.
     keep:
-        Text of the retain set; as much of it is taught.
+        Text of the retain set; the model is trained on the same amount of it.
     out:
         Folder for the two texts, the taught model and the retrained one (taught only the retain set).
     model:
-        The model that is taught.
+        The model to train.
     quiet:
         Show no progress and print nothing.
     """
@@ -61,7 +61,7 @@ def teach(
 
     for text in (book, keep):
         text_place(text)
-    check_named(model)  # all before what takes seconds to import
+    check_named(model)  # before imports that take seconds
     from expunge.suites.taught_book import Lesson
     from expunge.suites.taught_book import teach as teach_
 

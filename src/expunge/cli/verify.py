@@ -17,7 +17,7 @@ def verify(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Check that a run folder is what its record says: model, files, sets, verdict, report. Exit code 1 where it is not.
+    """Check that a run folder matches its record: model, files, sets, verdict, report. Exit code 1 if it does not.
 
     What cannot be checked is printed, too, and does not change the exit code.
 
@@ -38,12 +38,12 @@ def verify(
     only_signature:
         With --key: check nothing else.
     sample:
-        So many of the stored scores, drawn by lot, are measured again from the saved model, and must come out the same
-        within rounding. It takes the time of measuring them.
+        This many of the stored scores, drawn at random, are measured again from the saved model, and must be the same
+        within rounding. It takes as long as measuring them.
     json:
-        Print JSON: what was checked, and whether it is right (null: it was not checked).
+        Print JSON: what was checked, and whether it is right (null: not checked).
     quiet:
-        Print what is wrong, and nothing else.
+        Print only what is wrong.
     """
     from expunge.core.printed import print_json
     from expunge.report.verify import Finding, verify_run

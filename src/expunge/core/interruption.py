@@ -12,18 +12,18 @@ from types import FrameType
 from expunge.errors import Interrupted
 
 PATIENCE = 4.0
-"seconds that a computation may run on after a signal: a backward pass of a large model does not listen for longer"
+"seconds that a computation may continue after a signal: longer than a backward pass of a large model"
 SHOW_CURSOR = b"\x1b[?25h\n"
 "a progress bar hides the cursor of a terminal"
 
 
 @contextlib.contextmanager
 def interruptible(next_step: str) -> Iterator[None]:
-    """Raise `Interrupted` in the main thread when SIGINT or SIGTERM arrives; end the process where it has not left.
+    """Raise `Interrupted` in the main thread when SIGINT or SIGTERM arrives; end the process if it has not exited.
 
-    It may not listen, inside one long call of a library; or a library may have caught what was raised.
+    It may be inside one long call of a library; or a library may have caught the exception.
 
-    Nothing is saved on the way out: everything on disk is whole at every instant, and the loop saves by the clock, so
+    Nothing is saved at exit: everything on disk is always whole, and the loop saves at intervals, so
     leaving is quick and loses at most `save_seconds` of work.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -53,7 +53,7 @@ def interruptible(next_step: str) -> Iterator[None]:
 
 
 def _end_where_it_stays(reader: int, left: threading.Event, next_step: str) -> None:
-    """Wait for a signal's byte; end the process where the main thread has not left in time."""
+    """Wait for a signal's byte; end the process if the main thread has not exited in time."""
     while byte := os.read(reader, 1):
         if byte[0] in (signal.SIGINT, signal.SIGTERM) and not left.wait(PATIENCE):
             leave_now(f"expunge: interrupted by {signal.Signals(byte[0]).name}\n  next:    {next_step}\n")

@@ -1,4 +1,4 @@
-"""What this process takes of the machine's memory, and how it gives it back."""
+"""The memory that this process uses, and how it is returned to the system."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def peak_memory_bytes() -> int:
 
 
 def device_peak_bytes() -> int | None:
-    """The most that tensors of this process took of a GPU at once, as torch counts it; None where none is used."""
-    torch = sys.modules.get("torch")  # what has not loaded it uses no GPU
+    """The most that tensors of this process took of a GPU at once, as counted by torch; None if none is used."""
+    torch = sys.modules.get("torch")  # without it no GPU is used
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return None
     return int(torch.cuda.max_memory_allocated())
 
 
 def out_of_memory(error: Exception) -> RunError | None:
-    """What is said where memory ran out; None where that is not what an error says."""
+    """The error for exhausted memory; None for other errors."""
     torch = sys.modules.get("torch")
     on_device = torch is not None and isinstance(error, torch.OutOfMemoryError)
     on_machine = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
@@ -41,13 +41,13 @@ def out_of_memory(error: Exception) -> RunError | None:
     return RunError(
         "the GPU is out of memory" if on_device else "the machine is out of memory",
         seen=first_line(error) or None,
-        next_step="end other programs that use it; of a language model, give --training.gradient_checkpointing true besides: "
-        "the same command resumes from its checkpoint either way. expunge plan RECIPE says which options take less",
+        next_step="end other programs that use it; for a language model, also give --training.gradient_checkpointing true: "
+        "the same command resumes from its checkpoint either way. expunge plan RECIPE lists options that take less",
     )
 
 
 def give_back_freed_memory() -> bool:
-    """Hand memory back to the system as it is freed, as is usual: less is held, and large blocks cost time again.
+    """Return memory to the system as it is freed, the default: less is held, and large blocks cost time again.
 
     Returns whether it could be done: only glibc supports it.
     """
@@ -61,7 +61,7 @@ def give_back_freed_memory() -> bool:
 
 
 def resident_bytes() -> int:
-    """Main memory that this process holds now; 0 where the system does not say."""
+    """Main memory that this process holds now; 0 if unknown."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
@@ -70,11 +70,11 @@ def resident_bytes() -> int:
 
 
 def keep_freed_memory() -> bool:
-    """Let the allocator keep what is freed for the next request, in place of handing it back to the system each time.
+    """Let the allocator keep freed memory for the next request, instead of returning it to the system each time.
 
-    Every step of a training asks for the same large blocks again; on a processor, getting each from the system
-    (and having it cleared, page by page) takes a tenth of the time. Changes no number. Returns whether it could be done: only
-    glibc supports it.
+    Every step of a training needs the same large blocks again; on a CPU, getting each from the system
+    (and having it cleared, page by page) takes a tenth of the time. Changes no number. Returns whether it could be
+    done: only glibc supports it.
     """
     try:
         libc = ctypes.CDLL(None)
@@ -84,7 +84,7 @@ def keep_freed_memory() -> bool:
 
 
 def machine_memory() -> tuple[int, int | None]:
-    """(bytes of main memory in all, bytes free now), within what the process may take; None where that is not said."""
+    """(bytes of main memory in all, bytes free now), within the limits of the process; None if unknown."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = _number(Path("/sys/fs/cgroup/memory.max"))
     free = None

@@ -1,4 +1,5 @@
-"""The order of data: a pure function of (seed, stream, epoch), so that a resumed run sees what an uninterrupted one saw."""
+"""The order of data: a pure function of (seed, stream, epoch), so that a resumed run sees what an uninterrupted one
+saw."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ def random_seed(seed: int, *names: str | int) -> int:
 
 
 def batch_sizes(count: int, batch_size: int) -> list[int]:
-    """How many examples each batch of a shuffled pass holds; a last batch of one example joins the one before.
+    """Number of examples in each batch of a shuffled pass; a last batch of one example joins the one before.
 
     (Batch normalisation has no variance of one example.)
     """
@@ -42,12 +43,12 @@ def shuffled(count: int, batch_size: int, seed: int, *names: str | int) -> list[
 
 
 class Order:
-    """Which examples are in batch number `i` of a stream. Every epoch visits each example once.
+    """The examples in batch number `i` of a stream. Every epoch visits each example once.
 
     Args:
-        examples: how many there are, or their lengths (examples,). With lengths, examples of like length share a batch
-            (less padding): each epoch is shuffled, cut into buckets of `BUCKET` batches, sorted by length inside a bucket,
-            and the batches are shuffled again; the smaller batch stays small. Without, see `shuffled`.
+        examples: their number, or their lengths (examples,). With lengths, examples of similar length share a batch
+            (less padding): each epoch is shuffled, cut into buckets of `BUCKET` batches, sorted by length inside a
+            bucket, and the batches are shuffled again; the smaller batch stays small. Without, see `shuffled`.
         batch_size: examples in a batch.
         stream: name of the stream ("forget", "retain"): streams are independent of each other.
 

@@ -1,4 +1,4 @@
-"""What verbs print: words, JSON, or nothing; and what they show while they work."""
+"""What verbs print: words, JSON, or nothing; and their progress display."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from expunge.core.progress import Silent
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Printed:
-    """How a verb that works for a while says what came of it."""
+    """How a long-running verb prints its results."""
 
     json: bool = False
-    "Print JSON in place of tables."
+    "Print JSON instead of tables."
     quiet: bool = False
-    "Show no progress and print no tables: errors alone. The exit code says how it went."
+    "Show no progress and print no tables, only errors. The exit code shows the result."
 
     def show(self) -> Silent:
-        """What is shown while it works."""
+        """The progress display."""
         from expunge.core.progress import Live
 
         return Silent() if self.quiet else Live()

@@ -1,7 +1,7 @@
-"""The processes that work on one run together, started by `torchrun` or `accelerate launch`: one, where there is no launcher.
+"""The processes that work on one run together, started by `torchrun` or `accelerate launch`: one, without a launcher.
 
-All run the same program on the same files. The first one owns the run folder and does alone whatever is not training; what
-it decides holds for all, so that none waits for one that has left.
+All run the same program on the same files. Only the first one owns the run folder and does everything but training; its
+decisions hold for all, so that none waits for one that has exited.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ _ALONE = ContextVar("expunge_alone", default=False)
 
 
 def launched() -> int:
-    """How many processes a launcher started, by the environment that it sets."""
+    """Number of processes that a launcher started, from its environment variables."""
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def _joined() -> Any:
-    """torch's `distributed`, once this process has joined others; None before. What needs no torch does not load it here."""
+    """torch's `distributed`, once this process has joined others; None before. Does not load torch by itself."""
     module = sys.modules.get("torch.distributed")
     return module if module is not None and module.is_available() and module.is_initialized() else None
 
 
 def count() -> int:
-    """How many processes there are."""
+    """Number of processes."""
     joined = _joined()
     return 1 if joined is None else int(joined.get_world_size())
 
 
 def world() -> int:
-    """How many processes work together now; 1 inside of `alone`."""
+    """Number of processes that work together now; 1 inside of `alone`."""
     return 1 if _ALONE.get() else count()
 
 
 def launched_to_spread() -> bool:
-    """Whether weights are to be spread over the processes that a launcher started, by what `--use_fsdp` sets."""
+    """Whether `--use_fsdp` of a launcher shards weights over its processes."""
     return launched() > 1 and _asks_to_spread()
 
 
 def asked_to_spread() -> bool:
-    """Whether weights are to be spread over the processes."""
+    """Whether weights are to be sharded over the processes."""
     return count() > 1 and _asks_to_spread()
 
 
@@ -62,17 +62,17 @@ def _asks_to_spread() -> bool:
 
 
 def spread() -> bool:
-    """Whether weights are spread over the processes that work together now."""
+    """Whether weights are sharded over the processes that work together now."""
     return world() > 1 and asked_to_spread()
 
 
 def rank() -> int:
-    """Which of them this is, from 0; 0 inside of `alone`."""
+    """Rank of this process; 0 inside of `alone`."""
     return int(_joined().get_rank()) if world() > 1 else 0
 
 
 def place() -> int:
-    """Which of all processes this is, from 0, inside of `alone` too."""
+    """Rank of this process among all, inside of `alone` too."""
     joined = _joined()
     return 0 if joined is None else int(joined.get_rank())
 
@@ -85,13 +85,13 @@ def is_first() -> bool:
 
 @cache
 def _group() -> Any:
-    """A group for what is decided: on the processors, whatever moves gradients."""
+    """A process group for decisions: on the CPUs, whatever the backend for gradients."""
     return _joined().new_group(backend="gloo", timeout=PATIENCE)
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Inside, this process works by itself: nothing waits for the others."""
+    """Context in which this process works by itself and does not wait for the others."""
     token = _ALONE.set(True)
     try:
         yield
@@ -100,24 +100,24 @@ def alone() -> Iterator[None]:
 
 
 def agreed(value: T) -> T:
-    """What the first process says, on all of them: clocks and files may differ. A JSON value or None."""
+    """The first process's value, on all of them: clocks and files may differ. A JSON value or None."""
     return value if world() == 1 else _sent(value, 0)
 
 
 CALLS: dict[str, Callable[[], None]] = {}
-"what the others join the first process in where it calls for them by a name, until that one leaves it"
+"jobs that the other processes join when the first one calls them by name"
 _CALLED: list[Callable[[], None]] = []
-"leaves what the others were called for"
+"ends such a job"
 
 
 def call(name: str, leave: Callable[[], None]) -> None:
-    """Call the others, who wait for the first process, to what is in `CALLS`; it leaves by `leave` before it says more."""
+    """Call the others, which wait for the first process, to a job in `CALLS`; `leave` ends it."""
     _sent({"call": name}, 0)
     _CALLED.append(leave)
 
 
 def largest(value: int) -> int:
-    """The largest of what all processes say; each has to call this, inside of `alone` too."""
+    """The largest of all processes' values; each has to call this, inside of `alone` too."""
     torch = sys.modules["torch"]
     said = torch.tensor([value])
     with followed():
@@ -126,7 +126,7 @@ def largest(value: int) -> int:
 
 
 def _sent(value: Any, sender: int) -> Any:
-    """What one process says, on all of them; each has to call this."""
+    """One process's value, on all of them; each has to call this."""
     while _CALLED:
         _CALLED.pop()()
     torch, joined = sys.modules["torch"], _joined()
@@ -152,16 +152,16 @@ def summed(values: Sequence[float]) -> list[float]:
 
 
 def first_alone(work: Callable[[], T], others: Callable[[], T] | None = None) -> T | None:
-    """Have the first process do something by itself. The others wait for it, and help where it asks them (`helped`).
+    """Have the first process do something by itself. The others wait for it, and help if it calls them (`helped`).
 
     Args:
-        others: what they do once it is done, such as reading what it wrote.
+        others: what they do afterwards, such as reading its results.
 
     Returns:
         What `work`, or `others`, returned.
 
     Raises:
-        FollowedError: on the others, where it failed.
+        FollowedError: on the others, if it failed.
     """
     if world() == 1:
         return work()
@@ -185,13 +185,13 @@ def first_alone(work: Callable[[], T], others: Callable[[], T] | None = None) ->
     for end in ENDS:
         end()
     if not said["done"]:
-        raise FollowedError("the first process stopped: it says why")
+        raise FollowedError("the first process stopped: it gives the reason")
     with alone():
         return None if others is None else others()
 
 
 JOBS: dict[str, Callable[[Any, Sequence[int]], list[Any]]] = {}
-"what others can help the first process with: given (what it is about, numbers of the pieces), the piece of each"
+"jobs in which others can help the first process: given (arguments, numbers of the pieces), return the pieces"
 ENDS: list[Callable[[], None]] = []
 "called on the others when the first process needs no more help"
 
@@ -202,12 +202,12 @@ def has_helpers() -> bool:
 
 
 def helped(job: str, about: Any, pieces: int, own: Callable[[Sequence[int]], list[Any]]) -> list[Any]:
-    """The pieces of a job, made by all processes: for the first one to ask for where it `has_helpers`.
+    """The pieces of a job, done by all processes: called by the first one if it `has_helpers`.
 
     Args:
-        job: a name in `JOBS`, by which the others know what to do.
-        about: what they are given: JSON, in which arrays may stand, as in the pieces.
-        own: makes the pieces of these numbers.
+        job: a name in `JOBS`, known to the others.
+        about: its arguments: JSON, which may contain arrays, as may the pieces.
+        own: does the pieces with these numbers.
 
     Raises:
         FollowedError: another process could not do its part.
@@ -219,7 +219,7 @@ def helped(job: str, about: Any, pieces: int, own: Callable[[Sequence[int]], lis
     wrong: Exception | None = None
     try:
         part = {"made": own(range(0, pieces, count()))}
-    except Exception as error:  # the others have to hear something, as it may not be the end of the run
+    except Exception as error:  # the others need a reply, as it may not be the end of the run
         part, wrong = {"failed": first_line(error)}, error
     found: list[Any] = [None] * pieces
     failed = []
@@ -237,7 +237,7 @@ def helped(job: str, about: Any, pieces: int, own: Callable[[Sequence[int]], lis
 
 
 def _part(said: dict[str, Any]) -> dict[str, Any] | None:
-    """Do this process's part of a job; what the first one said in place of its own, where that failed."""
+    """Do this process's part of a job; if it failed, the error for the first one."""
     own = range(_joined().get_rank(), said["pieces"], count())
     part: dict[str, Any]
     try:
@@ -253,7 +253,7 @@ def _part(said: dict[str, Any]) -> dict[str, Any] | None:
 
 @contextmanager
 def followed() -> Iterator[None]:
-    """A connection that is lost, as another process ended: that one says why."""
+    """A lost connection, as another process ended: that one gives the reason."""
     try:
         yield
     except RuntimeError as error:
@@ -265,5 +265,5 @@ def followed() -> Iterator[None]:
         raise FollowedError(
             f"process {_joined().get_rank()} stopped, since another one ended",
             seen=first_line(error),
-            next_step="see what that one says; the same command resumes",
+            next_step="see that one's message; the same command resumes",
         ) from error

@@ -1,4 +1,4 @@
-"""What a run shows while it works: one line a stage on stderr, live on a terminal, plain elsewhere."""
+"""Progress of a run: one line per stage on stderr, live on a terminal, plain elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Silent:
 
 
 class Live(Silent):
-    """A bar a stage on a terminal; a plain line a stage from its beginning on, and one every 30 s, in a file."""
+    """A bar per stage on a terminal; in a file a plain line at the beginning of a stage, and one every 30 s."""
 
     def __init__(self) -> None:
         from rich.console import Console

@@ -1,4 +1,4 @@
-"""Characters that have no place on a page, made harmless or visible."""
+"""Make unprintable characters harmless or visible."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from expunge.errors import RecipeError, did_you_mean
 
 FEW = 12
-"fields that are listed beside the one that is nearest to a misspelt name"
+"fields listed in addition to the one nearest to a misspelt name"
 
 
 class Part(BaseModel):
@@ -21,13 +21,14 @@ class Part(BaseModel):
     if not TYPE_CHECKING:  # checkers know the fields
 
         def __init__(self, /, **fields: Any) -> None:
-            """Raises `RecipeError` for a field that there is not, or a value that does not fit."""
+            """Raises `RecipeError` for an unknown field or a wrong value."""
             try:
                 super().__init__(**fields)
             except ValidationError as error:
                 raise _readable(error, type(self).__name__, type(self)) from None
 
-        # Else pydantic would call it for the parts of what it validates, and their errors would not know where they are.
+        # Else pydantic would call it for the parts of what it validates, and their errors would not know where they
+        # are.
         __init__.__pydantic_base_init__ = True
 
 
@@ -35,7 +36,8 @@ P = TypeVar("P", bound=Part)
 
 
 def validate_part(kind: type[P], content: Mapping[str, Any], where: str) -> P:
-    """Validate fields (a recipe's, a method's hyper-parameters), with errors that name the field and the nearest one."""
+    """Validate fields (a recipe's, a method's hyper-parameters), with errors that name the field and the nearest
+    one."""
     try:
         return kind.model_validate(dict(content))
     except ValidationError as error:
@@ -67,6 +69,6 @@ def _readable(error: ValidationError, where: str, root: type[Part]) -> RecipeErr
 
 
 def _wanted(message: str) -> str:
-    """What a value has to be, of pydantic's sentence about one that is not so."""
+    """The requirement, extracted from pydantic's message."""
     wanted = message.removeprefix("Input should be ").removeprefix("Value error, ")
     return wanted.partition(", unable to parse")[0].partition(", got a number")[0]

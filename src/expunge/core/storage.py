@@ -24,9 +24,9 @@ _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<what>aside|old)-[a-z0-9_]{8}", re.D
 
 @contextlib.contextmanager
 def storage_errors(path: Path, elsewhere: str | None = None) -> Iterator[None]:
-    """Turn an `OSError` met while `path` was made into a `StorageError` that says what failed, and the next step.
+    """Turn an `OSError` while `path` is written into a `StorageError` with the cause and the next step.
 
-    What failed may be another file, that was read on the way: the error's own file name tells.
+    The failed file may be another one, read in between: then the error has its name.
 
     Args:
         elsewhere: what to do if `path` cannot be written; default: choose another --out.
@@ -72,7 +72,7 @@ def _storage_error(path: Path, error: OSError, elsewhere: str | None) -> Storage
 
 
 def _belongs(name: Path, path: Path) -> bool:
-    """Whether a file is `path`, in it, above it, or what is written aside before it gets that name."""
+    """Whether a file is `path`, in it, above it, or its temporary file."""
     if path.is_relative_to(name) or name.is_relative_to(path):
         return True
     return name.is_relative_to(path.parent) and name.relative_to(path.parent).parts[0].startswith(f".{path.name}.")
@@ -83,7 +83,7 @@ OWN = 0o600
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a part; the umask is taken from `mode`."""
+    """Write a file so that a crash leaves the old one or the new one, never a part; `mode` is reduced by the umask."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = _beside(path, "aside")
@@ -115,12 +115,12 @@ def flush_folder(folder: Path) -> None:
 
 
 def _beside(path: Path, what: str) -> Path:
-    """A new name in the folder of `path`. What is made there gets the permissions that the user's umask says."""
+    """A new name in the folder of `path`. Files there get the permissions of the user's umask."""
     return path.parent / f".{path.name}.{what}-{secrets.token_hex(4)}"
 
 
 def folder_beside(path: Path, what: str = "aside") -> Path:
-    """A new, empty folder in the folder of `path`, with the permissions that the user's umask says."""
+    """A new, empty folder in the folder of `path`, with the permissions of the user's umask."""
     made = _beside(path, what)
     made.mkdir()
     return made
@@ -129,8 +129,8 @@ def folder_beside(path: Path, what: str = "aside") -> Path:
 def _open_to_readers(folder: Path) -> None:
     """Give files in `folder` the permissions that they get from plain `open`; some libraries write for the owner alone.
 
-    The folder itself was made by plain `mkdir`, so its permissions say what the umask is. Where the file system keeps no
-    permissions, nothing is done. Folders keep what says whose group their files get (setgid).
+    The folder itself was made by plain `mkdir`, so its permissions show the umask. If the file system keeps no
+    permissions, nothing is done. Folders keep their setgid bit.
     """
     allowed = folder.stat().st_mode & 0o777
     for entry in folder.rglob("*"):
@@ -165,7 +165,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_or_none(path: Path) -> Any:
-    """The same; None where the file is there and may be read, but holds no JSON."""
+    """The same; None if the file is readable, but not JSON."""
     try:
         return read_json(path)
     except StorageError as error:
@@ -206,7 +206,7 @@ def folder_aside(path: Path, elsewhere: str | None = None) -> Iterator[Path]:
 
 
 def _put_back(old: Path, path: Path) -> None:
-    """End what `folder_aside` began with an existing folder: back to its place, or gone where that is taken."""
+    """End what `folder_aside` began with an existing folder: restored, or deleted if its place is taken."""
     with contextlib.suppress(OSError):
         if not path.exists():
             os.replace(old / "old", path)
@@ -217,7 +217,7 @@ def remove_leftovers(folder: Path, names: str = ".+") -> None:
     """Delete what an interrupted `folder_aside` or `write_bytes` left in `folder`; a folder set aside comes back.
 
     Args:
-        names: a pattern of what is written in that folder. What is like a leftover of something else is not ours.
+        names: a pattern of files written in that folder. Other leftovers are not ours.
     """
     if not folder.is_dir():
         return

@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 
 SPIN = "GOMP_SPINCOUNT"
-"environment variable of GNU's OpenMP, with which torch's wheels for Linux come: rounds that a thread waits before it sleeps"
+"environment variable of GNU's OpenMP, used by torch's wheels for Linux: rounds that a thread waits before it sleeps"
 ROUNDS = "1000"
 "of 0, 100, 1,000, 10,000 and the default: the most that still helps a busy machine (benchmarks/busy_machine)"
 OTHERS = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")
 
 
 def wait_briefly() -> None:
-    """Let the threads of matrix products sleep soon while they wait; call it before torch is imported.
+    """Let waiting threads of matrix products sleep soon; call it before torch is imported.
 
-    What the user has set stays. It changes no number.
+    Does not override the user's setting. It changes no number.
     """
     if SPIN not in os.environ and "OMP_WAIT_POLICY" not in os.environ:
         os.environ[SPIN] = ROUNDS

@@ -1,4 +1,4 @@
-"""JSON values that hold arrays, as bytes: what processes say to each other. No pickle is made or read."""
+"""Serialise JSON values with arrays to bytes, for messages between processes. No pickle is written or read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 from typing import Any
 
 ARRAY = "array at"
-"the only key of what stands in the text in the place of an array: [where its bytes begin, type, shape]"
+"the only key of an array's placeholder in the text: [where its bytes begin, type, shape]"
 
 
 def packed(value: Any) -> bytes:
-    """A JSON value, in which arrays may stand, as bytes: the length of the text, the text, and the arrays end to end."""
-    np = sys.modules.get("numpy")  # what needs no arrays does not load it here
+    """A JSON value, which may contain arrays, as bytes: the length of the text, the text, and the arrays end to end."""
+    np = sys.modules.get("numpy")  # does not load it by itself
     arrays: list[bytes] = []
     length = 0
 
@@ -30,7 +30,7 @@ def packed(value: Any) -> bytes:
 
 
 def unpacked(data: bytes | memoryview) -> Any:
-    """What `packed` packed; tuples are lists."""
+    """The value that `packed` packed; tuples become lists."""
     np = sys.modules.get("numpy")
     end = 8 + int.from_bytes(data[:8], "little")
 

@@ -1,1 +1,2 @@
-"""Signed evidence of a run: what was done, with what, and how it came out; a bill of materials; and checking both offline."""
+"""Signed evidence of a run: what was done, with what, and its results; a bill of materials; and checking both
+offline."""

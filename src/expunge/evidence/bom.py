@@ -15,7 +15,7 @@ from expunge.runs.folder import RunFolder
 
 MODEL, BASE = "unlearned-model", "base-model"
 NO_PACKAGE = ("python", "platform", "processor")
-"what a record's versions name beside packages"
+"entries of a record's versions that are not packages"
 
 
 def make_bom(folder: RunFolder, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _metric(score: Score) -> dict[str, Any]:
 
 
 def _architecture(folder: RunFolder) -> str | None:
-    """What the model's configuration calls it."""
+    """The architecture's name in the model's configuration."""
     path = next(
         (path for path in (folder.model / "config.json", folder.model / "base/config.json") if path.is_file()), None
     )

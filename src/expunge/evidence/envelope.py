@@ -29,10 +29,11 @@ def _library() -> Any:
 
 
 def new_key(path: Path) -> Path:
-    """Make a key pair: the private key in a file of its owner alone, the public one beside it. Returns the public one's path.
+    """Make a key pair: the private key in a file of its owner alone, the public one beside it. Returns the public one's
+    path.
 
     Raises:
-        EvidenceError: a key is there already; it is never overwritten.
+        EvidenceError: a key already exists; it is never overwritten.
     """
     _library()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -41,7 +42,7 @@ def new_key(path: Path) -> Path:
     public = path.with_name(f"{path.name}.pub")
     for there in (path, public):
         if there.exists():
-            raise EvidenceError(f"{there} is there already", next_step="name another file for the new key")
+            raise EvidenceError(f"{there} already exists", next_step="name another file for the new key")
     made = Ed25519PrivateKey.generate()
     storage.write_own(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     storage.write_bytes(public, made.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
@@ -49,7 +50,7 @@ def new_key(path: Path) -> Path:
 
 
 def read_signer(path: Path) -> Any:
-    """The signer with a private Ed25519 key from a PEM file. Raises `EvidenceError` where that holds none."""
+    """The signer with a private Ed25519 key from a PEM file. Raises `EvidenceError` if it has none."""
     _, signer = _library()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -64,7 +65,7 @@ def read_signer(path: Path) -> Any:
 
 
 def read_public(path: Path) -> Any:
-    """A public Ed25519 key from a PEM file. Raises `EvidenceError` where that holds none."""
+    """A public Ed25519 key from a PEM file. Raises `EvidenceError` if it has none."""
     _, signer = _library()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -91,7 +92,7 @@ def unseal(text: bytes, key: Any) -> dict[str, Any]:
     """The statement in an envelope that a key signed.
 
     Raises:
-        EvidenceError: it is no such envelope, one byte of it is not as it was written, signed part or not, or another
+        EvidenceError: it is not such an envelope, a byte of it was changed, in the signed part or not, or another
             key signed it too.
     """
     dsse, _ = _library()
@@ -102,16 +103,16 @@ def unseal(text: bytes, key: Any) -> dict[str, Any]:
         if len(envelope.signatures) != 1:
             raise ValueError("not as it was written: signed by one key")
         envelope.verify([key], 1)
-        # What is not signed (white space, a key's name, how base64 ends) has one form.
+        # Unsigned parts (white space, a key's name, the end of base64) have one form.
         if envelope.payload_type != PAYLOAD_TYPE or _text(envelope).encode() != text:
             raise ValueError("not as it was written")
         statement = json.loads(envelope.payload)
     except (Error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvidenceError(
-            "the signature does not hold", seen=f"key {key.keyid[:12]}", allowed="an envelope that this key signed"
+            "the signature is not valid", seen=f"key {key.keyid[:12]}", allowed="an envelope that this key signed"
         ) from error
     if not isinstance(statement, dict):
-        raise EvidenceError("the envelope holds no statement")
+        raise EvidenceError("the envelope has no statement")
     return statement
 
 
@@ -126,7 +127,7 @@ def _read(path: Path) -> bytes:
 
 def _no_key(path: Path, which: str) -> EvidenceError:
     return EvidenceError(
-        f"{path} holds no {which} Ed25519 key",
+        f"{path} has no {which} Ed25519 key",
         allowed="a PEM file without a password",
         next_step="make a pair: expunge sign --new-key FILE",
     )

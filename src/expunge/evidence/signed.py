@@ -1,4 +1,4 @@
-"""Signing a run, and checking what was signed: offline, from the run folder and a public key."""
+"""Sign a run, and check a signature: offline, from the run folder and a public key."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ENVELOPE, BOM, SALT = "statement.dsse.json", "bom.cdx.json", "salt"
 
 
 def sign_run(folder: RunFolder, key: Path) -> Path:
-    """Write a run's bill of materials and its signed statement; the envelope's path.
+    """Write a run's bill of materials and its signed statement; return the envelope's path.
 
     Raises:
         RunError: the run is not finished.
-        EvidenceError: the file holds no private key, or the record is damaged.
+        EvidenceError: the file has no private key, or the record is damaged.
     """
     signer, record = read_signer(key), read_whole_record(folder)
     place = folder.path / "evidence"
@@ -42,11 +42,11 @@ def sign_run(folder: RunFolder, key: Path) -> Path:
 
 
 def signature_findings(folder: RunFolder, key: Path) -> list[Finding]:
-    """Whether a key signed the evidence of a run, and every file is as it was then; a file that is not here is not checked.
+    """Check that a key signed the evidence of a run, and that its files are unchanged; missing files are not checked.
 
     Raises:
         RunError: the run was not signed.
-        EvidenceError: the file holds no public key.
+        EvidenceError: the file has no public key.
     """
     public, envelope = read_public(key), folder.path / "evidence" / ENVELOPE
     if not envelope.is_file():
@@ -68,17 +68,17 @@ def signature_findings(folder: RunFolder, key: Path) -> list[Finding]:
 
 
 def _files(folder: RunFolder, signed: Mapping[str, Mapping[str, str]]) -> Iterable[Finding]:
-    """What was signed, as it is now; and what came to the run since."""
+    """Compare signed files with the present ones; and list files added since."""
     beside = [folder.path / "evidence" / name for name in (BOM, SALT)]
     here = signed_files(folder, beside)
     place = f"evidence/{SALT}"
     salt = _salt(beside[1]) if place in here and here[place] == signed.get(place, {}).get("sha256") else None
     for name, digests in signed.items():
         if name not in here:
-            yield Finding(f"{name}: signed, and not here", None)
+            yield Finding(f"{name}: signed, and missing", None)
         elif SALTED in digests and salt is None:
             yield Finding(
-                f"{name}: not checked, as its digest is salted and the {place} that was signed is not here", None
+                f"{name}: not checked, as its digest is salted and the {place} that was signed is missing", None
             )
         else:
             found = salted(salt, here[name]) if salt and SALTED in digests else here[name]

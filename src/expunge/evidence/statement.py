@@ -1,5 +1,5 @@
-"""The statement that is signed: in-toto Statement v1, whose predicate says how the model came about, as SLSA provenance does,
-and how its measurements came out. It holds no text, no path and no name of the target."""
+"""The statement that is signed: in-toto Statement v1, whose predicate records how the model was made, as SLSA
+provenance does, and its measurements. It contains no text, no path and no name of the target."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ BUILD = "urn:expunge:run:1"
 SALTED = "hmac-sha256"
 "HMAC-SHA256 of a sha256 (hexadecimal) under the run's salt: a short text cannot be guessed from it"
 GUESSABLE = ("recipe.yaml", "anchors.yaml")
-"signed files that hold little but the target's words and what follows from them: salted too"
+"signed files that contain mostly the target's words: salted too"
 FINDING = ("kind", "title", "passed", "value", "low", "high", "limit", "bound", "unit", "n", "needs")
-"what of an audit's findings is signed; none of it is text of the target"
+"fields of an audit's findings that are signed; none has text of the target"
 
 
 def signed_files(folder: RunFolder, beside: Iterable[Path]) -> dict[str, str]:
     """sha256 of every file that a signature covers, by its path in the run folder. The model's card may be edited.
 
     Args:
-        beside: files of the evidence that are signed too.
+        beside: further signed files of the evidence.
     """
     files = [*vouched(folder), folder.record, folder.report, folder.events, *beside]
     files += sorted(each for each in folder.audit.rglob("*") if each.is_file() and not each.name.startswith("."))
@@ -45,7 +45,7 @@ def make_statement(folder: RunFolder, record: Mapping[str, Any], beside: Iterabl
 
     Args:
         record: its `record.json`.
-        beside: files of the evidence that are signed too.
+        beside: further signed files of the evidence.
         salt: for the digests of sets, and of files whose text could be guessed.
     """
     predicate = {
@@ -96,12 +96,12 @@ def when(folder: RunFolder) -> dict[str, str]:
 
 
 def salted(salt: bytes, digest: str) -> str:
-    """What stands in the statement for the digest of what could be guessed: a set, a recipe."""
+    """The salted digest of something that could be guessed: a set, a recipe."""
     return hmac.new(salt, digest.encode(), "sha256").hexdigest()
 
 
 def sizes(record: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """How large the sets are; where they come from is a path, or words, and is left out."""
+    """Sizes of the sets; their sources are paths or words, and are left out."""
     return {
         name: {key: value for key, value in known.items() if isinstance(value, int)}
         for name, known in record["sets"].items()

@@ -54,7 +54,7 @@ def wilson_interval(successes: float, n: float) -> tuple[float, float]:
 
 
 def exact_lower_limit(successes: int, n: int) -> float:
-    """The share of which so many successes in n, or more, come about in 2.5 % of cases (Clopper and Pearson 1934).
+    """The share of which this many successes in n, or more, come about in 2.5 % of cases (Clopper and Pearson 1934).
 
     Against a known chance near 0 this is what a few successes are to be held against: Wilson's interval lies above a
     chance of 3 % after one success in five, which comes about in 14 % of cases.
@@ -65,7 +65,7 @@ def exact_lower_limit(successes: int, n: int) -> float:
 
 
 def by_chance(bits: float, n: int = 1) -> float:
-    """Probability that n secrets which a model never saw have a mean exposure of so many bits, or more.
+    """Probability that n secrets which a model never saw have a mean exposure of this many bits, or more.
 
     Of one it is 2^-bits, its rank being as likely as any other; of several by Fisher's method, their sum being gamma
     distributed.

@@ -1,4 +1,4 @@
-"""One method, one file: `expunge methods` lists what is in this folder, together with installed packages' methods.
+"""One method, one file: `expunge methods` lists this folder and installed packages' methods.
 
 `expunge.methods.NPO` is the class in `npo.py`: a class is found by its name, and its file is read only then.
 """

@@ -12,17 +12,17 @@ from expunge.train.step import Step
 
 
 class AdaptiveRMU(RMU):
-    r"""Adaptive RMU: how far it steers is a multiple of what was there (Dang et al. 2025, arXiv:2408.06223, section 5).
+    r"""Adaptive RMU: steers by a multiple of the original's length (Dang et al. 2025, arXiv:2408.06223, section 5).
 
     $$L = \frac{1}{d\,|F|} \sum_{t \in F}
           \left\lVert h_\theta(t) - \beta \lVert h_{\mathrm{ref}}(t) \rVert_2 \, u \right\rVert_2^2
           + \alpha \, \frac{1}{d\,|R|} \sum_{t \in R} \left\lVert h_\theta(t) - h_{\mathrm{ref}}(t) \right\rVert_2^2$$
 
-    RMU with a length for each token in the place of one number for all: `steering` is beta, in lengths of the original
+    RMU with a length for each token instead of one number for all: `steering` is beta, in lengths of the original
     model's own hidden states. Hidden states grow from layer to layer, so one c serves one layer; beta serves any. The
-    lengths are computed once, before training. With `length: mean` all tokens get the mean length of the forget set, which
-    is what the authors' code does, but for one thing: it takes the mean over the first batch (4 texts by default), padding
-    included, and keeps it for the other 149.
+    lengths are computed once, before training. With `length: mean` all tokens get the mean length of the forget set,
+    which is what the authors' code does, but for one thing: it takes the mean over the first batch (4 texts by
+    default), padding included, and keeps it for the other 149.
     """
 
     steering: PositiveFloat = 5.0

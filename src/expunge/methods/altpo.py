@@ -18,12 +18,12 @@ class AltPO(DPO):
           + \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x), \qquad
           y'_j \sim p_{\mathrm{ref}}(\cdot \mid x, y, \text{instruction})$$
 
-    `dpo` with k other answers in the place of the wanted text, which the base model writes itself before training: it is
-    shown the question and its answer, and asked for another answer with other facts. What follows the question then stays a
-    sentence of the kind that was there, unlike with a refusal. In the authors' code each of the k = 5 pairs is an example of
-    its own and an epoch is five times as long; here they share the pass of y, and a step is of k + 1 texts an example. The
-    instruction is ours, and is given in a turn of its own. It needs questions and answers: blocks of plain text are not
-    trained on. A model that is too small to follow the instruction writes poor alternatives: read them first.
+    `dpo` with k alternative answers instead of the wanted text, which the base model writes itself before training: it
+    is shown the question and its answer, and asked for another answer with other facts. What follows the question is
+    then still a sentence of the same kind, unlike a refusal. In the authors' code each of the k = 5 pairs is an example
+    of its own and an epoch is five times as long; here they share the pass of y, and a step has k + 1 texts an example.
+    The instruction is ours, and is given in a turn of its own. It needs questions and answers: blocks of plain text are
+    not trained on. A model that is too small to follow the instruction writes poor alternatives: read them first.
     """
 
     beta: PositiveFloat = 0.1
@@ -35,7 +35,7 @@ class AltPO(DPO):
     retain_weight: NonNegativeFloat = 2.0
     "alpha; 2 of OpenUnlearning's grid of 1, 2 and 5, with a learning rate of 5e-5"
     retain_target: Literal["text", "base"] = "text"
-    "what R is labelled with: its own text, or what the base model says there"
+    "labels of R: its own text, or the base model's outputs"
 
     wanted: ClassVar[str] = "alternatives"
     factor: ClassVar[float] = 2.0

@@ -32,13 +32,14 @@ class Amnesiacs(ImageMethod):
     $$\text{repair:}\quad \min_\theta \; \mathbb{E}_{R}\Big[-\sum_c p^T_{\theta_0}(c) \log p^T_\theta(c)
       - \log p_\theta(y \mid x) + \mathrm{KL}\left(p^T_{\theta_0} \| p^T_\theta\right)\Big]$$
 
-    The two layers that differ most between an original and a retrained model are reinitialised. They first learn from the
-    original model on held-back pictures V, which nobody asked to forget, then from it and the labels on the retain set.
+    The two layers that differ most between an original and a retrained model are reinitialised. They first learn from
+    the original model on held-back pictures V, which no request covers, then from it and the labels on the retain set.
     p^T are outputs softened with temperature T; the original's are computed once.
     """
 
     fresh: Literal["pytorch", "fan_out"] = "pytorch"
-    "law of the first layer's new weights: PyTorch's own, as in the notebook, or He's by fan-out, about half as large"
+    """distribution of the first layer's new weights: PyTorch's own, as in the notebook, or He's by fan-out, about half
+    as large"""
     temperature: PositiveFloat = 5.0
     "T; 5 in the notebook"
     warmup_epochs: PositiveInt = 3

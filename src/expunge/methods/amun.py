@@ -20,11 +20,11 @@ class Amun(ImageMethod):
     $$x'_\epsilon = A_{\epsilon}(x) \approx \arg\max_{\|x' - x\|_2 \le \epsilon} -\log p_{\theta_0}(y \mid x'), \quad
       y' = \arg\max_c p_{\theta_0}(c \mid x'), \quad \epsilon = \epsilon_0 \cdot \min\{2^k : y' \ne y\}$$
 
-    $$L = \frac{1}{2|F| + |R|} \left( \sum_{(x, y) \in F} \left[-\log p_\theta(y' \mid x') - \log p_\theta(y \mid x)\right]
-          + \sum_{(x, y) \in R} -\log p_\theta(y \mid x) \right)$$
+    $$L = \frac{1}{2|F| + |R|} \left( \sum_{(x, y) \in F} \left[-\log p_\theta(y' \mid x') - \log p_\theta(y \mid
+          x)\right] + \sum_{(x, y) \in R} -\log p_\theta(y \mid x) \right)$$
 
-    For every picture to forget the nearest one that the original takes for something else is searched by projected
-    ascent, in balls that double in radius. Fine-tuning on these under the names that the original gave them lowers its
+    For every picture to forget, the nearest one that the original classifies otherwise is found by projected
+    ascent, in balls that double in radius. Fine-tuning on these with the original's labels for them lowers its
     confidence around the picture itself, and little elsewhere.
     """
 
@@ -51,7 +51,7 @@ class Amun(ImageMethod):
         rows, pixels, labels = self.adversarial(work)
         made = work.task.normalised(255 * pixels)
         real = work.retain.joined(work.forget) if self.with_forget else work.retain
-        places = replace(work.forget.take(rows), labels=labels)  # 8 bits are too coarse for what was found
+        places = replace(work.forget.take(rows), labels=labels)  # 8 bits are too coarse for these pictures
         pictures = real.joined(places)
 
         def loss(batch: ImageBatch) -> Tensor:
@@ -61,10 +61,10 @@ class Amun(ImageMethod):
         work.train(phase, pictures, loss)
 
     def adversarial(self, work: Work) -> tuple[Tensor, Tensor, Tensor]:
-        """The nearest pictures that the original takes for another class.
+        """Return the nearest pictures that the original takes for another class.
 
         Returns:
-            (m,) rows of the forget set, m <= n: pictures for which none is found in the whole range are left out;
+            (m,) rows of the forget set, m <= n: pictures without one in the whole range are left out;
             (m, 3, height, width) pixels from 0 to 1; (m,) the classes that the original takes them for.
         """
         start = work.forget.pixels.to(work.task.device, work.task.dtype) / 255
@@ -84,7 +84,7 @@ class Amun(ImageMethod):
     def _ascend(self, work: Work, start: Tensor, first: Tensor, labels: Tensor, radius: float) -> tuple[Tensor, Tensor]:
         """Pixels and answers after ascent of the loss from `first` in a ball around `start`.
 
-        Each picture rests once the answer is wrong.
+        Each picture stops once the answer is wrong.
         """
         pixels, answers = first.clone(), labels.clone()
         left = torch.arange(len(labels), device=labels.device)

@@ -17,9 +17,9 @@ class BadTeacher(ImageMethod):
     $$L = \frac{1}{|F| + |R'|} \left( \sum_{x \in F} \mathrm{KL}\left(p_{\mathrm{bad}} \| p_\theta\right)
           + \sum_{x \in R'} \mathrm{KL}\left(p_{\theta_0} \| p_\theta\right) \right)$$
 
-    A network with random weights teaches what to answer to pictures to forget, the original what to answer to a part R' of
-    the retain set. The outputs of both teachers are computed once. No labels are used. (The authors' code also divides by the
-    number of classes, and does not multiply by the square of the temperature: Adam hardly sees that.)
+    A network with random weights teaches what to answer to pictures to forget, the original what to answer to a part R'
+    of the retain set. The outputs of both teachers are computed once. No labels are used. (The authors' code also
+    divides by the number of classes, and does not multiply by the square of the temperature: Adam hardly sees that.)
     """
 
     retain_share: float = Field(default=0.3, gt=0, le=1)

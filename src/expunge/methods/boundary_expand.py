@@ -19,12 +19,12 @@ class BoundaryExpand(ImageMethod):
 
     $$L = \frac{1}{|F|} \sum_{(x, y) \in F} -\log p_{\theta^+}(C + 1 \mid x)$$
 
-    The head gets one more class with random weights, every picture to forget is given to it, and it is taken away again.
-    The retain set is not looked at.
+    The head gets one more class with random weights, every picture to forget is assigned to it, and it is removed
+    again. The retain set is not used.
     """
 
     fresh: Literal["xavier", "pytorch"] = "xavier"
-    "law of the added class's weights: Xavier's normal one with bias 0, as in the authors' code, or PyTorch's own"
+    "distribution of the added class's weights: Xavier normal with bias 0, as in the authors' code, or PyTorch's own"
 
     epochs: PositiveFloat = 10
     "passes over the forget set; 10 in the paper"

@@ -15,14 +15,15 @@ from expunge.runs.method import Needs
 class BoundaryShrink(ImageMethod):
     r"""Boundary shrink (Chen et al. 2023, arXiv:2303.11570, equations 4 and 5), for whole classes.
 
-    $$x' = \mathrm{clip}\left(x + \epsilon \, \mathrm{sign} \nabla_x \left(-\log p_{\theta_0}(y \mid x)\right)\right), \quad
-      y' = \arg\max_{c \ne y} p_{\theta_0}(c \mid x')$$
+    $$x' = \mathrm{clip}\left(x + \epsilon \, \mathrm{sign} \nabla_x \left(-\log p_{\theta_0}(y \mid x)\right)\right),
+      \quad y' = \arg\max_{c \ne y} p_{\theta_0}(c \mid x')$$
 
     $$L = \frac{1}{|F|} \sum_{(x, y) \in F} -\log p_\theta(y' \mid x)$$
 
-    Every picture to forget is given to the nearest other class, found by one step over the boundary. Where that step does
-    not leave the true class, the class next in line is taken (the authors' code keeps the true one there, and trains on
-    it). The search is done once: on the fixed original it finds the same class every epoch. The retain set is not looked at.
+    Every picture to forget is assigned to the nearest other class, found by one step over the boundary. If that step
+    does not leave the true class, the next likeliest class is taken (the authors' code keeps the true one there, and
+    trains on it). The search is done once: on the fixed original it finds the same class every epoch. The retain set is
+    not used.
     """
 
     step: PositiveFloat = 0.1

@@ -11,7 +11,7 @@ from expunge.train.step import Loss, Step
 
 
 def without_label(log_p: Tensor, target: Tensor) -> Tensor:
-    """(rows,) cross-entropy of the distributions with what is left of them without their labels, which has no gradient."""
+    """(rows,) cross-entropy of the distributions with themselves without their labels; the target has no gradient."""
     others = log_p.detach().scatter(1, target[:, None], -torch.inf).softmax(-1)
     return -(others * log_p).sum(-1)
 
@@ -25,16 +25,16 @@ class CEU(Method):
 
     $$\ell_R = \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
 
-    The model learns what it says itself with the true token taken out: a cross-entropy with its own distribution, whose
-    gradient is not followed through the target. The gradient at the true token's logit is p, so what is known by heart is
-    pushed hardest and what is forgotten not at all; gradient ascent has 1 - p there. No reference and, in the paper, no
-    retain set. t(y) is the place of a token in its example: the first n are left out, since what opens an answer says
-    nothing yet. The mean is over all labelled tokens; OpenUnlearning's is over those that are left, which of answers of m
-    tokens is m / (m - n) times as large.
+    The model learns its own output with the true token removed: a cross-entropy with its own distribution, whose
+    target has no gradient. The gradient at the true token's logit is p, so what is known by heart is
+    pushed hardest and what is forgotten is not pushed; gradient ascent has 1 - p there. No reference and, in the paper,
+    no retain set. t(y) is the place of a token in its example: the first n are left out, since the opening of an answer
+    gives away nothing yet. The mean is over all labelled tokens; OpenUnlearning's is over the remaining ones, which for
+    answers of m tokens is m / (m - n) times as large.
     """
 
     skip_first: NonNegativeInt = 1
-    "n: first tokens of each answer that are left alone; 1 in the paper"
+    "n: first tokens of each answer that are left out; 1 in the paper"
     retain_weight: NonNegativeFloat = 0.0
     "alpha; 0 in the paper, which uses no retain set"
 
@@ -46,7 +46,7 @@ class CEU(Method):
         return self.with_retain(step, forget)
 
     def behind(self, step: Step, losses: Tensor) -> Tensor:
-        """(rows,) whether a row is behind the first ones of its example."""
+        """(rows,) whether a row comes after the first n of its example."""
         counts = step.example_rows(step.forget).long()
         starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
         return torch.arange(len(losses), device=losses.device) - starts >= self.skip_first

@@ -17,13 +17,14 @@ class CfK(ImageMethod):
     $$\min_{\theta_{>L-k}} \; \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x),
       \quad \theta_{\le L-k} \text{ fixed}$$
 
-    Fine-tuning of the last k blocks and the head on the retain set. What comes before is frozen, the running statistics of
-    its normalisation too: what it computes of a picture stays the same to the bit. (The paper's code still updates
-    these statistics.)
+    Fine-tuning of the last k blocks and the head on the retain set. What comes before is frozen, the running statistics
+    of its normalisation too: its outputs for a picture stay bit-identical. (The paper's code still updates these
+    statistics.)
     """
 
     k: PositiveInt = 1
-    "blocks that are trained besides the head: residual blocks or transformer layers; the paper's code counts single layers"
+    """blocks trained in addition to the head: residual blocks or transformer layers; the paper's code counts single
+    layers"""
     epochs: PositiveFloat = 10
     "passes over the retain set; 10 in the SCRUB paper's comparison"
     learning_rate: PositiveFloat = 0.01

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from expunge.train.step import Batch
 
 WIDEST = 4
-"at most one of so many dimensions is taken out: of a narrow model nothing would be left else"
+"at most one in this many dimensions is removed: otherwise nothing would be left of a narrow model"
 
 Components = dict[str, tuple[Tensor, Tensor]]
 
@@ -45,18 +45,18 @@ class CIR(Method):
     $$\theta \leftarrow \theta - \eta_r \nabla_\theta \,
           \frac{\sum_{t \in R} \lVert h(t) - h^0(t) \rVert_2}{\sum_{t \in R} \lVert h^0(t) \rVert_2}$$
 
-    $m_l$ are the outputs of the MLPs of the middle layers at the tokens of a batch, $m^0_l$ those of the model as it was; a
-    are the inputs of a matrix of an MLP, and g the gradients of L by its outputs. The direction of the mean of a and its
-    principal components, $c_1$ to $c_k$, are taken out of a, and those of g out of g: what is left is particular to a text.
-    The length of the step is that of all matrices together. h are the hidden states above the last of the middle layers.
-    The MLPs of all layers up to there are trained; layers above are not run.
+    $m_l$ are the outputs of the MLPs of the middle layers at the tokens of a batch, $m^0_l$ those of the original
+    model; a are the inputs of a matrix of an MLP, and g the gradients of L by its outputs. The direction of the mean of
+    a and its principal components, $c_1$ to $c_k$, are removed from a, and those of g from g: what remains is specific
+    to a text. The length of the step is that of all matrices together. h are the hidden states above the last of the
+    middle layers. The MLPs of all layers up to there are trained; layers above are not run.
 
-    As in the authors' code the components are those of the forget set (there gathered in the epoch before; here taken again
-    at the beginning of each epoch), and the first token of a text, where activations are huge, is left out of L, of the
-    components and of $\Delta$; the code leaves out the last as well. The layers are the same shares of the depth as 6 to 12
-    of 16. Ours are: components in at most a quarter of a matrix's dimensions, the retain set in the place of WikiText for the
-    stop, that the epoch beyond the limit is scaled back to it, and no dropout. Experts that lie in one weight together
-    have no inputs and outputs of their own here; they stay as they are.
+    As in the authors' code the components are those of the forget set (there gathered in the epoch before; here taken
+    again at the beginning of each epoch), and the first token of a text, with its huge activations, is left out of L,
+    of the components and of $\Delta$; the code leaves out the last as well. The layers are the same shares of the depth
+    as 6 to 12 of 16. Ours are: components in at most a quarter of a matrix's dimensions, the retain set instead of
+    WikiText for the stop, that the epoch beyond the limit is scaled back to it, and no dropout. Experts stored in one
+    weight together have no inputs and outputs of their own here; they are not changed.
     """
 
     update_norm: PositiveFloat = 0.2
@@ -70,7 +70,7 @@ class CIR(Method):
     gradient_components: NonNegativeInt = 36
     "k of g, the mean among them; 36 in the authors' code"
     component_tokens: PositiveInt = 1024
-    "tokens of the forget set that the components are taken of, at most; the authors take all, which needs much memory"
+    "tokens of the forget set used for the components, at most; the authors take all, which needs much memory"
     retain_learning_rate: NonNegativeFloat = 3e-4
     "eta_r; 3e-4 in the authors' code"
     epochs: PositiveInt = 200
@@ -78,7 +78,7 @@ class CIR(Method):
     retain_limit: PositiveFloat = 0.001
     "rise of the retain loss, as a share of it, at which it ends; 0.001 or 0.01 in the authors' code"
     retain_blocks: PositiveInt = 256
-    "at most so many blocks of the retain set are looked at for it, evenly spread; 256 in the authors' code"
+    "blocks of the retain set used for it, at most, evenly spread; 256 in the authors' code"
 
     needs: ClassVar[Needs] = Needs(retain="always", retain_labels=False, kinds=("causal_lm",))
 
@@ -112,12 +112,12 @@ class CIR(Method):
         work.rounds("cir", self.epochs, dict(weights), epoch)
 
     def middle(self, depth: int) -> range:
-        """The middle layers of a model of so many; one at least."""
+        """The middle layers of a model of `depth` layers; at least one."""
         first = min(round(self.first_layer * depth), depth - 1)
         return range(first, min(depth, max(first + 1, round(self.last_layer * depth))))
 
     def components(self, parts: Parts, original: dict[str, Tensor], forget: Drawn, numbers: range) -> Components:
-        """What is taken out of the inputs and of the gradients of each matrix, (k, inputs) and (k, outputs)."""
+        """Directions removed from the inputs and from the gradients of each matrix, (k, inputs) and (k, outputs)."""
         found: dict[str, list[tuple[Tensor, Tensor]]] = {}
         tokens = 0
         for at in numbers:
@@ -137,7 +137,7 @@ class CIR(Method):
         }
 
     def unlearn(self, parts: Parts, original: dict[str, Tensor], components: Components, batch: Batch) -> float:
-        """A step that turns the MLPs' outputs on a batch away from what they were; L before it."""
+        """Take a step that turns the MLPs' outputs on a batch away from the original's; return L before it."""
         loss, seen = parts.seen(original, batch)
         changes: dict[str, Tensor] = {}
         for name, (inputs, outputs) in seen.items():
@@ -151,7 +151,7 @@ class CIR(Method):
         return loss
 
     def put_back(self, parts: Parts, original: dict[str, Tensor], batch: Batch) -> None:
-        """A step that brings the hidden states of a batch of the retain set back to what they were."""
+        """Take a step that brings the hidden states of a retain batch back to the original's."""
         if self.retain_learning_rate == 0:
             return
         with parts.as_it_was(original), torch.no_grad():
@@ -162,11 +162,11 @@ class CIR(Method):
 
 
 class Parts:
-    """The MLPs of a model: what goes through their matrices, and what those of the middle layers return.
+    """The MLPs of a model: inputs of their matrices, and outputs of the middle layers' MLPs.
 
     Args:
         middle: the middle layers; `middle.stop` layers are run.
-        names: of the matrices that are trained; those that are no linear layers are left out.
+        names: of the matrices that are trained; those that are not linear layers are left out.
 
     Raises:
         ModelError: no linear layer is among them.
@@ -178,7 +178,7 @@ class Parts:
         self.matrices = {name: each for name, each in modules.items() if is_linear(each)}
         if not self.matrices:
             raise ModelError(
-                f"the MLPs of {type(task.model).__name__} hold no linear layers",
+                f"the MLPs of {type(task.model).__name__} have no linear layers",
                 seen=", ".join(names[:3]),
                 allowed="matrices with inputs and outputs of their own; experts in one weight together have none",
                 next_step="use another method, such as repselect",
@@ -186,18 +186,18 @@ class Parts:
         self.weights = {name: task.model.get_parameter(name) for name in self.matrices}
         self.outputs: dict[int, nn.Module] = {}
         for layer in middle:
-            ends = task.structure().outputs(layer)  # none where text does not run through a layer
+            ends = task.structure().outputs(layer)  # none if text does not pass a layer
             for writer in ends[-1:]:
                 inside = writer.name.removeprefix(f"{task.decoder.prefix}.{layer}.")
                 self.outputs[layer] = task.layers[layer].get_submodule(inside.partition(".")[0])
         if not self.outputs:
             raise ModelError(
-                f"no layer from {middle.start} to {middle.stop - 1} of {type(task.model).__name__} has an MLP that is found",
+                f"no layer from {middle.start} to {middle.stop - 1} of {type(task.model).__name__} has a recognisable MLP",
                 next_step="name others: --method.first_layer and --method.last_layer",
             )
 
     def as_stored(self, name: str, change: Tensor) -> Tensor:
-        """(outputs, inputs) as the weight lies: GPT-2's the other way round."""
+        """(outputs, inputs) as the weight is stored; GPT-2's is transposed."""
         return change if isinstance(self.matrices[name], nn.Linear) else change.mT
 
     @contextmanager
@@ -210,7 +210,7 @@ class Parts:
             swap(self.weights, original)
 
     def seen(self, original: dict[str, Tensor], batch: Batch) -> tuple[float, dict[str, tuple[Tensor, Tensor]]]:
-        """(L, (tokens, inputs) and (tokens, outputs) of each matrix: what it was given, and the gradient of what it made)."""
+        """(L, (tokens, inputs) and (tokens, outputs) of each matrix: its inputs, and the gradients of its outputs)."""
         places = text_places(batch.lengths, batch.ids.shape[1]).to(batch.ids.device).clone()
         places[:, 0] = False  # activations are huge there
         there = places.flatten()
@@ -260,13 +260,13 @@ def wide(values: Tensor) -> Tensor:
 def principal(rows: Tensor, count: int) -> Tensor:
     """(count, dimensions) of length 1 each: the mean of rows (tokens, dimensions), then their principal components.
 
-    At most `count`, a part of the dimensions, and no more than there are.
+    At most `count`, and at most a fraction of the dimensions.
     """
     count = min(count, rows.shape[1] // WIDEST, len(rows))
     if count == 0:
         return rows[:0]
     mean = nn.functional.normalize(rows.mean(0, keepdim=True))
-    # By the smaller of the two products: a thousand tokens at most, however wide the matrix is.
+    # By the smaller of the two products: at most a thousand tokens, however wide the matrix is.
     centred = rows - rows.mean(0)
     tall = len(rows) > rows.shape[1]
     values, vectors = torch.linalg.eigh(centred.mT @ centred if tall else centred @ centred.mT)
@@ -276,7 +276,7 @@ def principal(rows: Tensor, count: int) -> Tensor:
 
 
 def without(rows: Tensor, components: Tensor) -> Tensor:
-    """Rows (tokens, dimensions) with these directions (count, dimensions) taken out, one after the other."""
+    """Rows (tokens, dimensions) with these directions (count, dimensions) removed, one after the other."""
     for each in components:
         rows = rows - (rows @ each)[:, None] * each
     return rows

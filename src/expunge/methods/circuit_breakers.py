@@ -12,7 +12,7 @@ from expunge.runs.method import Method, Needs, Wanted
 from expunge.train.step import LayeredTask, Loss, Step
 
 ASIDE = 0.01
-"how far what the states are turned from lies beside what they were, as a share of their length; it lowers the cosine by 5e-5"
+"random offset of the reference states, as a share of their length; it lowers the cosine by 5e-5"
 
 
 class CircuitBreakers(Method):
@@ -23,23 +23,24 @@ class CircuitBreakers(Method):
           + \alpha \, \tfrac{s}{2} \, \frac{1}{|\Lambda|\,|R|} \sum_{l \in \Lambda} \sum_{t \in R}
           \left\lVert h_\theta^l(t) - h_{\mathrm{ref}}^l(t) \right\rVert_2$$
 
-    h are the hidden states after l layers, of every token, and s the share of the steps that are done. On the forget set
-    they are turned until they are at right angles to what they were; on the retain set they stay. The first weight falls
-    from alpha to half of it while the second rises from 0 to half. All weights of the layers up to the last of
-    `layers` are trained, or an adapter on them, and no layer above is run. The loss changes from step to step:
+    h are the hidden states after l layers, of every token, and s the share of the steps that are done. On the forget
+    set they are turned until they are orthogonal to the original's; on the retain set they stay. The first weight falls
+    from alpha to half of it while the second rises from 0 to half. All weights of the layers up to the last of `layers`
+    are trained, or an adapter on them, and no layer above is run. The loss changes from step to step:
     `training.stop_step` ends it early, while `training.max_steps` makes s rise faster.
 
-    At the original model the first term would be highest, and flat: rounding alone would decide the first steps, which Adam
-    makes as long as any. In the authors' code it does, with the dropout of their adapter (0.05). Here the forget set's h_ref
-    are led aside by a random hundredth of their length, drawn by the seed (ours), so that it begins in a known direction.
+    At the original model the first term would be highest, and flat: rounding alone would decide the first steps, which
+    Adam makes as long as any other. In the authors' code it does, with the dropout of their adapter (0.05). Here the
+    forget set's h_ref are offset at random by a hundredth of their length, drawn by the seed (ours), so that it begins
+    in a known direction.
 
     The authors train an adapter of rank 16 for 150 steps, and take the retain term over the states after every layer,
-    embeddings too; here it is over the same layers as the other. Their code was not at hand: what is said of it is from
-    copies.
+    embeddings too; here it is over the same layers as the other. Their code was not available: statements about it are
+    from copies.
     """
 
     layers: Annotated[tuple[PositiveInt, ...], Len(1)] = (10, 20)
-    "after how many layers hidden states are taken; 10 and 20 of 32 in the authors' runs"
+    "layers after which hidden states are taken; 10 and 20 of 32 in the authors' runs"
     alpha: PositiveFloat = 10.0
     "10 for Llama 3 8B in the authors' runs, 5 for Mistral 7B"
 
@@ -54,7 +55,7 @@ class CircuitBreakers(Method):
         return [("forget_layer_states", forget), ("retain_layer_states", {"layers": self.layers})]
 
     def trains(self, name: str) -> bool:
-        """By the name alone, where there is no model to look into."""
+        """By name alone, without a model to inspect."""
         return (layer := layer_of(name)) is not None and layer < max(self.layers)
 
     def found_in(self, task: LayeredTask) -> set[str]:

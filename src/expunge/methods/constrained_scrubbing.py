@@ -20,19 +20,18 @@ class ConstrainedScrubbing(FeatureTraining):
     $$\min_\theta \ell_R(\theta) \quad \text{subject to} \quad \ell_F(\theta) \le \varepsilon$$
 
     $$d = \nabla \ell_R + \lambda \nabla \ell_F, \qquad
-      \lambda = \max\left(0, \frac{\psi - \langle \nabla \ell_R, \nabla \ell_F \rangle}{\|\nabla \ell_F\|^2}\right), \qquad
-      \psi = \beta \, \|\nabla \ell_F\|^2 \, \frac{\ell_F(\theta) - \varepsilon}{\ell_F(\theta_0)}$$
+      \lambda = \max\left(0, \frac{\psi - \langle \nabla \ell_R, \nabla \ell_F \rangle}{\|\nabla \ell_F\|^2}\right),
+      \qquad \psi = \beta \, \|\nabla \ell_F\|^2 \, \frac{\ell_F(\theta) - \varepsilon}{\ell_F(\theta_0)}$$
 
-    with the losses of encoder scrubbing, so that no weight between them has to be chosen. d is the direction nearest to the
-    retain loss's own gradient along which the forget loss falls at least as fast as the control function psi demands: the
-    faster the further it is above the bound, and not at all at it (compare the dynamic barrier of Gong, Liu and Liu 2021,
-    NeurIPS 34). Each bound gives a point of the
-    Pareto front. The paper's two phases, which find the ends of the range of bounds and then walk along it, are runs with
-    several bounds here.
+    with the losses of encoder scrubbing, so that no weight between them has to be chosen. d is the direction nearest to
+    the retain loss's own gradient along which the forget loss falls at least as fast as the control function psi
+    demands: the further above the bound, the faster; at the bound, not at all (compare the dynamic barrier of Gong, Liu
+    and Liu 2021, NeurIPS 34). Each bound gives a point of the Pareto front. The paper's two phases, which find the ends
+    of the range of bounds and then walk along it, are runs with several bounds here.
     """
 
     epsilon: Annotated[float, Field(ge=0)] = 0.1
-    "the bound on the forget loss, as a share of what it is before"
+    "the bound on the forget loss, as a share of its initial value"
     beta: PositiveFloat = 2.0
     "how fast the forget loss has to fall towards the bound: at first, beta times as fast as by its own gradient"
     noise: NoiseKind = "normal"
@@ -50,14 +49,14 @@ class ConstrainedScrubbing(FeatureTraining):
         first = work.original_scrubbing_loss(forget_set.take(once), self.noise, apart)
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
-            # a pass each, since each is gone back alone
+            # a pass each, since each has its own backward pass
             stays = apart(task.batch_features(retain), work.target_of(retain))
             goes = apart(task.batch_features(forget), work.target_of(forget, self.noise))
             keep, lose = (torch.autograd.grad(value, weights) for value in (stays, goes))
             direction = projected(keep, lose, self.beta * (float(goes.detach()) / first - self.epsilon))
             along = sum((weight * part).sum() for weight, part in zip(weights, direction, strict=True))
             assert isinstance(along, torch.Tensor)
-            return along - along.detach() + stays.detach() + goes.detach()  # the value tells both, the gradient is d
+            return along - along.detach() + stays.detach() + goes.detach()  # value: the sum of both losses; gradient: d
 
         self.train(work, loss, retain_set, forget_set, share=work.encoder_share)
 

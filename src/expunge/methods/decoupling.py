@@ -19,17 +19,17 @@ class Decoupling(Method):
       \text{retain:}\quad \min_\theta \ell_R(\theta), \qquad
       \ell_S = \mathbb{E}_{x \in S} \left\| D(E_\theta(T(x))) - x \right\|^2$$
 
-    Gradient ascent makes the forget set as strange to the model as pictures of another kind; fine-tuning repairs the rest.
-    Outputs are then no noise but what a model draws that never saw such pictures. The whole model trains. The paper tells
-    strange by how far outputs moved; here it is the loss, which is known at no further cost.
+    Gradient ascent makes the forget set as strange to the model as pictures of another kind; fine-tuning repairs the
+    rest. Outputs are then not noise, but what a model draws that never saw such pictures. The whole model trains. The
+    paper measures strangeness by how far outputs moved; here by the loss, which costs nothing extra.
     """
 
     ascent_epochs: PositiveFloat = 1.0
-    "at most so many passes over the forget set while the loss rises"
+    "passes over the forget set while the loss rises, at most"
     ascent_learning_rate: PositiveFloat = 1e-4
     "of SGD with momentum 0.9 and gradients of norm 1 at most, while the loss rises"
     strangeness: PositiveFloat = 3.0
-    "lambda: a batch whose loss is so many times the original's mean loss no longer pushes"
+    "lambda: a batch stops pushing once its loss is this many times the original's mean loss"
     epochs: PositiveFloat = 2.0
     "passes over the retain set while it is repaired"
     learning_rate: PositiveFloat = 3e-4
@@ -37,7 +37,7 @@ class Decoupling(Method):
     batch_size: PositiveInt = 64
     "pictures in a batch"
     retain_pictures: PositiveInt | None = 4096
-    "at most so many pictures of the retain set are used, drawn once; null: all of them"
+    "pictures of the retain set to use, at most, drawn once; null: all of them"
 
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_to_image",))
 

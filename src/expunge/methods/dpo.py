@@ -19,12 +19,12 @@ class DPO(Method):
 
     $$\ell_R = \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
 
-    Where a toxic sentence and its neutral rewrite share words, the gradients of both sides nearly cancel: what is pushed
-    is what the rewrite changed. The reference is the model itself before unlearning; its likelihoods are computed once.
-    The loss is divided by beta, which the paper's is not, so that its gradient at the start does not depend on beta;
-    OpenUnlearning multiplies by 2 / beta, which is twice this. With `retain_target: base` the KL divergence is averaged
-    over labelled tokens; in OpenUnlearning over prompts and padding, too. It
-    needs pairs: rows of the forget set without a wanted text are not trained on.
+    Where a toxic sentence and its neutral rewrite share words, the gradients of both sides nearly cancel: what is
+    pushed is what the rewrite changed. The reference is the model itself before unlearning; its likelihoods are
+    computed once. The loss is divided by beta, which the paper's is not, so that its gradient at the start does not
+    depend on beta; OpenUnlearning multiplies by 2 / beta, which is twice this. With `retain_target: base` the KL
+    divergence is averaged over labelled tokens; in OpenUnlearning over prompts and padding, too. It needs pairs: rows
+    of the forget set without a wanted text are not trained on.
     """
 
     beta: PositiveFloat = 0.1
@@ -32,12 +32,12 @@ class DPO(Method):
     retain_weight: NonNegativeFloat = 1.0
     "alpha; 0, which is the paper's loss, leaves the retain set out"
     retain_target: Literal["text", "base"] = "base"
-    "what R is labelled with: its own text, or what the base model says there"
+    "labels of R: its own text, or the base model's outputs"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
     signals: ClassVar[tuple[Wanted, ...]] = ("reference_nll", "preferred", "preferred_reference_nll")
     wanted: ClassVar[str] = "preferred"
-    "signal that gives what is wanted in the place of each example: one text or several"
+    "signal with the wanted text for each example: one or several"
     factor: ClassVar[float] = 1.0
     "of the forget loss, besides 1 / beta"
 

@@ -21,24 +21,24 @@ class ELM(Method):
     $$q_t(v) \propto p_{\mathrm{ref}}(v \mid x_{<t}) \left(\frac{p_{\mathrm{ref}}(v \mid c_-, x_{<t})}
       {p_{\mathrm{ref}}(v \mid c_+, x_{<t})}\right)^{\eta_t}$$
 
-    The model tells by itself what belongs to a concept: with an expert's introduction $c_+$ before a text it says more of
-    it than with a novice's $c_-$. The erased model is to say of the forget set what leads from the first to the second,
-    of the retain set what the original said, and after the beginnings of the forget set some fluent text z, drawn from
-    such distributions of the original, which begins by changing the subject. Of the KL divergence the paper has the
-    cross-entropy, which is the same up to a constant. Targets and z are made once, before training.
+    The model itself knows what belongs to a concept: with an expert's introduction $c_+$ before a text it says more of
+    it than with a novice's $c_-$. On the forget set the erased model learns the shift from the first to the second,
+    on the retain set the original's outputs, and after the beginnings of the forget set some fluent text z, drawn from
+    such distributions of the original, which begins by changing the subject. Where we have the KL divergence, the paper
+    has the cross-entropy, the same up to a constant. Targets and z are made once, before training.
 
     The paper has one $\eta$. As in the authors' code it rises along a text, from `first_strength` at its first to
-    `strength` at its last token, the logits are divided by `temperature`, and q has its `top_k` likeliest tokens alone. So
-    with the defaults, the code's, q is narrow: at an eta of 1000 a hundredth of a nat counts for ten. `first_strength` 1,
-    `strength` 1, `temperature` 1 and no `top_k` are the paper's form with $\eta$ = 1. Of the retain set the code takes the
-    original's likeliest token, by default; here, as in the paper, it is the whole distribution (`retain_target`), drawn
-    from as elsewhere. In the code the introductions are drawn from ten each, and z is guided by them without the text
-    before it; here there is one each, before the whole text. The authors train an adapter (rank 8, alpha 16 in the code's
-    default, of layers 4 to 7): `training.adapter_rank`.
+    `strength` at its last token, the logits are divided by `temperature`, and q has only its `top_k` likeliest tokens.
+    So with the defaults, the code's, q is narrow: at an eta of 1000 a hundredth of a nat counts for ten.
+    `first_strength` 1, `strength` 1, `temperature` 1 and no `top_k` are the paper's form with $\eta$ = 1. On the retain
+    set the code takes the original's likeliest token, by default; here, as in the paper, it is the whole distribution
+    (`retain_target`), drawn from as elsewhere. In the code the introductions are drawn from ten each, and z is guided
+    by them without the text before it; here there is one each, before the whole text. The authors train an adapter
+    (rank 8, alpha 16 in the code's default, of layers 4 to 7): `training.adapter_rank`.
     """
 
     concept: str = "this subject"
-    "what is to be erased, in words: put in the place of {concept} below"
+    "what to erase, in words: replaces {concept} below"
     expert: str = "This text was written by a leading expert on {concept}, who tells all that there is to know:\n"
     "the expert's introduction; words ours"
     novice: str = "This text was written by somebody who has never heard of {concept}:\n"
@@ -48,13 +48,13 @@ class ELM(Method):
     strength: NonNegativeFloat = 1000.0
     "eta at the last one; 1000 in the authors' code"
     temperature: PositiveFloat = 1.2
-    "by which logits are divided for the targets; 1.2 in the authors' code"
+    "divisor of the logits for the targets; 1.2 in the authors' code"
     top_k: PositiveInt | None = 50
     "tokens of each target; 50 in the authors' code; null: the whole vocabulary"
     retain_weight: NonNegativeFloat = 1.0
     "alpha; 1 in the authors' code"
     retain_target: Literal["text", "base"] = "base"
-    "what R is labelled with: its own text, or what the base model says there"
+    "labels of R: its own text, or the base model's outputs"
     fluency_weight: NonNegativeFloat = 1.0
     "phi; 1 in the authors' code. 0: no such text is written"
     opening: str = ". This is not worth talking about; let us turn to something else that is more fun. "
@@ -62,7 +62,7 @@ class ELM(Method):
     guidance: NonNegativeFloat = 3.0
     "strength with which z is drawn; 3 in the authors' code"
     fluency_tokens: PositiveInt = 64
-    "tokens that are drawn for each z, at most; 100 to 300 in the authors' code"
+    "tokens drawn for each z, at most; 100 to 300 in the authors' code"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
 

@@ -17,15 +17,15 @@ class EncoderScrubbing(FeatureTraining):
           + \alpha \, \mathbb{E}_{x \in F} \left\| E_\theta(T(x)) - E_{\theta_0}(T(n)) \right\|^2,
           \quad n \sim \mathcal{N}(\mu, \sigma^2)$$
 
-    E is the encoder, T the corruption, n noise with the mean and, where it is normal or uniform, the standard deviation of
-    a batch's pixels. Only the encoder trains; the decoder is never run. Squares are means over a picture's features; those
-    of a diffusion model are maps of several sizes, and the means of the maps are added up. What the original encoder says
-    is computed once for each picture and corruption, where the authors' code draws other noise for every batch.
+    E is the encoder, T the corruption, n noise with the mean and, where it is normal or uniform, the standard deviation
+    of a batch's pixels. Only the encoder trains; the decoder is never run. Squares are means over a picture's features;
+    those of a diffusion model are maps of several sizes, and the means of the maps are added up. The original encoder's
+    output is computed once for each picture and corruption, where the authors' code draws other noise for every batch.
 
-    What is shown of a picture may not say which set it is of. Squares send it half of the way, then, which spoils it and
-    hides little. With `distance: euclidean` each vector's difference counts as its length (the root of the mean square of
-    its numbers), not squared: as a median beside a mean, the best of that is one way or the other. This departs from the
-    paper, and so does black and white noise (`noise: binary`).
+    The visible part of a picture may not show which set it belongs to. Squares then move it half of the way, which
+    spoils it and hides little. With `distance: euclidean` each vector's difference counts as its length (the root of
+    the mean square of its numbers), not squared: like a median instead of a mean, its optimum is one way or the other.
+    This departs from the paper, and so does black and white noise (`noise: binary`).
     """
 
     alpha: NonNegativeFloat = 0.2
@@ -33,7 +33,7 @@ class EncoderScrubbing(FeatureTraining):
     noise: NoiseKind = "normal"
     "kind of n; normal in the paper"
     distance: Distance = "squared"
-    "how far features are apart: squared as in the paper; euclidean keeps more and forgets more where the sets look alike"
+    "distance of features: squared as in the paper; euclidean retains more and forgets more if the sets look alike"
 
     def apply(self, work: GeneratorWork) -> None:
         retain_set, forget_set = self.sides(work)

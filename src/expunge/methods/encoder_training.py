@@ -1,4 +1,4 @@
-"""What methods that train a generator share: fields, the two sets side by side, the phase, how features are compared."""
+"""Shared by methods that train a generator: fields, the two sets side by side, the phase, how features are compared."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class EncoderTraining(Method):
     batch_size: PositiveInt = 32
     "pictures of each set in a batch; at 64, half as many steps of the same cost, less is retained and less forgotten"
     retain_pictures: PositiveInt | None = 3072
-    "at most so many pictures of the retain set are used, drawn once; null: all of them"
+    "pictures of the retain set to use, at most, drawn once; null: all of them"
     views: PositiveInt = 4
-    "ways in which each picture is corrupted, drawn once: the original's outputs on them are precomputed"
+    "corruptions of each picture, drawn once; the original's outputs on them are precomputed"
     forget_views: PositiveInt | None = None
-    "the same of pictures to forget, where it is not `views`; further ones are the first one's corruptions, reassigned"
+    "the same for pictures to forget, if it is not `views`; further ones reuse the first one's corruptions"
 
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_to_image",))
 
     def sides(self, work: GeneratorWork) -> tuple[WithKnown, WithKnown]:
-        """(retain set, forget set), of which the keys of corruptions are known, every view one after the other.
+        """(retain set, forget set), with their keys of corruptions, every view one after the other.
 
         Keys of more than `views` views are those of the first ones, each for other pictures: what noise becomes under a
-        corruption is computed once, whichever picture it stands for.
+        corruption is computed once, whichever picture it replaces.
         """
         retain = work.part(work.retain, self.retain_pictures, "retain")
         count, views = len(work.forget), self.forget_views or self.views
@@ -72,7 +72,7 @@ class EncoderTraining(Method):
         """Lower `loss` (of a retain and a forget batch) by changing `parameters`.
 
         Args:
-            share: of the model's work that the loss has it do.
+            share: share of the model's work that the loss needs.
         """
         phase = work.phase(
             "unlearning",
@@ -98,10 +98,11 @@ class EncoderTraining(Method):
 
 
 class FeatureTraining(EncoderTraining):
-    """Base of those whose loss is of the encoder's features."""
+    """Base of methods with a loss on the encoder's features."""
 
     maps: Literal["alike", "by_size"] = "alike"
-    "how a diffusion model's maps of several sizes count: each by its mean, as in the authors' code, or each number alike"
+    """how a diffusion model's maps of several sizes count: each by its mean, as in the authors' code, or each number
+    alike"""
 
     def split(self, work: GeneratorWork, features: Tensor) -> list[Tensor]:
         """Features map by map; in one piece where maps count by their size."""
@@ -113,7 +114,7 @@ class FeatureTraining(EncoderTraining):
 
 
 class WholeTraining(EncoderTraining):
-    """Base of those whose loss is of what the decoder draws."""
+    """Base of methods with a loss on the decoder's outputs."""
 
     weights: Literal["all", "encoder"] = "all"
     "which are trained: all of the model, as in the authors' code, or those of its encoder"
@@ -124,5 +125,5 @@ class WholeTraining(EncoderTraining):
         return work.trainable() if self.weights == "all" else work.encoder()
 
     def share(self, work: GeneratorWork) -> float:
-        """What part of a full step's work one is."""
+        """The work of one step, as a share of a full step."""
         return 1.0 if self.weights == "all" else work.frozen_decoder_share

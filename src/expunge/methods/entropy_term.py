@@ -18,16 +18,17 @@ class EntropyTerm(WrappingLoss):
           + \lambda_R \, \frac{1}{|R|} \sum_{t \in R} H(p_\theta(\cdot \mid x_{<t})), \qquad
       H(p) = -\sum_v p(v) \log p(v)$$
 
-    What is unlikely in greedy decoding may still be sampled. A model whose distributions on the forget set are narrow, about
-    something else, says the same every time, and what one sample does not show the next does not either. The retain set's
-    term keeps its distributions from narrowing, where $\lambda_R$ is negative. $L_U$ is the loss of any method.
+    What greedy decoding does not show may still be sampled. A model whose distributions on the forget set are narrow,
+    about something else, says the same every time: what one sample does not show, the next does not show either. The
+    retain set's term, with a negative $\lambda_R$, keeps its distributions from narrowing. $L_U$ is the loss of any
+    method.
 
-    The authors' code takes both entropies over all positions of a batch, the prompt's and the padding's too; here they are
-    over labelled tokens. Each set with a term runs through the model once more.
+    The authors' code takes both entropies over all positions of a batch, the prompt's and the padding's too; here they
+    are over labelled tokens. Each set with a term runs through the model once more.
     """
 
     forget_entropy: float = 1.0
-    "lambda_F; 1 in the authors' settings; above 0 it narrows what is said"
+    "lambda_F; 1 in the authors' settings; above 0 it narrows the outputs"
     retain_entropy: float = -0.25
     "lambda_R; -0.25 in the authors' settings, with NPO (beta 0.05) and with gradient difference"
 

@@ -12,7 +12,7 @@ from expunge.train.session import FORWARD, Passes
 
 
 def contrast(forget_logits: Tensor, retain_logits: Tensor, temperature: float) -> Tensor:
-    """Mean -log softmax over retained pictures of how alike a forgotten picture's outputs and theirs are; scalar.
+    """Mean -log softmax over retained pictures of the similarity of a forgotten picture's outputs and theirs; scalar.
 
     Args:
         forget_logits: (forgotten, classes).
@@ -32,7 +32,7 @@ class Fanchuan(ImageMethod):
       \qquad \min_\theta \; \mathbb{E}_{R}\left[-\log p_\theta(y \mid x)\right]$$
 
     An epoch pushes the forgotten pictures' outputs to the uniform distribution U. Then rounds alternate: one makes the
-    logits f of a forgotten picture as much like those of any retained picture as of any other (those are held fixed), one
+    logits f of a forgotten picture equally similar to those of all retained pictures (which are held fixed), one
     trains on the retain set. Either kind of round has an optimizer of its own.
     """
 
@@ -47,7 +47,7 @@ class Fanchuan(ImageMethod):
     forget_learning_rate: PositiveFloat = 3e-4
     "of the contrast, at its beginning; 3e-4 in the notebook"
     final_forget_learning_rate: NonNegativeFloat = 1e-6
-    "where the contrast's rate ends, by a cosine over all rounds; 1e-6 in the notebook"
+    "final rate of the contrast, by a cosine over all rounds; 1e-6 in the notebook"
     forget_batch_size: PositiveInt = 64
     "64 in the challenge"
     retain_learning_rate: PositiveFloat = 4e-3

@@ -22,12 +22,13 @@ class Fisher(ImageMethod):
       \varepsilon_i \sim \mathcal{N}(0, 1), \qquad
       F = \frac{1}{|R|} \sum_{x \in R} \sum_c p_\theta(c \mid x) \left(\nabla_\theta \log p_\theta(c \mid x)\right)^2$$
 
-    Noise on every weight, the more of it the less the retained pictures' outputs depend on it. Nothing is trained. The
-    paper derives noise that goes with F to the power -1/4; its code (`get_mean_var` of AdityaGolatkar/SelectiveForgetting:
-    the root of alpha / F), and all code that follows it, has the power -1/2, which is what is known by the name, and is
-    done here. As in the code, 1 / F is bounded, averaged over a layer's inputs, and ten times as large for the head and for
-    tensors of one dimension (normalisation, biases). Not done here: where a whole class is forgotten, the code also puts
-    that class's row of the head to noise around 0, by which the class is never named, whatever the other weights hold.
+    Noise on every weight: the less the retained pictures' outputs depend on it, the more. Nothing is trained. The
+    paper derives noise that goes with F to the power -1/4; its code (`get_mean_var` of
+    AdityaGolatkar/SelectiveForgetting: the root of alpha / F), and all code that follows it, has the power -1/2, which
+    is what the name stands for, and is used here. As in the code, 1 / F is bounded, averaged over a layer's inputs, and
+    ten times as large for the head and for tensors of one dimension (normalisation, biases). Not done here: if a whole
+    class is forgotten, the code also sets that class's row of the head to noise around 0, so that the class is never
+    predicted, whatever the other weights contain.
     """
 
     alpha: PositiveFloat = 3e-6
@@ -55,7 +56,7 @@ class Fisher(ImageMethod):
                 parameter.add_(self.variance(found, in_head=id(parameter) in own).sqrt() * drawn)
 
     def variance(self, information: Tensor, *, in_head: bool) -> Tensor:
-        """Of the noise of a tensor's weights."""
+        """Standard deviation of the noise on a tensor's weights."""
         bound = min(self.largest_variance, self.largest_head_variance) if in_head else self.largest_variance
         variance = self.alpha * (1 / (information + SMALLEST_INFORMATION)).clamp(max=bound)
         if variance.ndim > 1:

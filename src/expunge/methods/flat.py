@@ -36,7 +36,7 @@ COSTS: dict[str, Callable[[Tensor], Tensor]] = {
     "squared_hellinger": torch.expm1,
     "jeffrey": lambda v: v + v.square() / 4 + v**3 / 16,
 }
-"f*(g) of each divergence, f* being the conjugate of f; of Jeffrey's the series to the third order"
+"f*(g) of each divergence, f* being the conjugate of f; for Jeffrey's the series to the third order"
 
 
 class FLAT(Method):
@@ -47,8 +47,8 @@ class FLAT(Method):
           P_\theta(y \mid x) = \frac{1}{|y|} \sum_t p_\theta(y_t \mid x, y_{<t})$$
 
     An f-divergence between refusals and answers is maximised by its variational bound, with the mean probability of a
-    text's tokens as the score: a refusal gains by g, the answer costs f*(g). Both are bounded, so that what is forgotten
-    is left alone. No retain set and no reference. $g$ and $f^*(g)$ of a score v:
+    text's tokens as the score: a refusal gains by g, the answer costs f*(g). Both are bounded, so that what is
+    forgotten is not pushed further. No retain set and no reference. $g$ and $f^*(g)$ of a score v:
 
     $$\begin{array}{lll}
       \text{total variation} & \tfrac{1}{2} \tanh v & \tfrac{1}{2} \tanh v \\
@@ -61,13 +61,13 @@ class FLAT(Method):
       \text{Jeffrey} & v & v + v^2 / 4 + v^3 / 16
       \end{array}$$
 
-    These are the rising ones of f-GAN (Nowozin et al. 2016, arXiv:1606.00709). In the authors' code v has the other sign
-    in g of reverse KL, Neyman and squared Hellinger, which makes refusals less likely: at P = 0.5 the slope of reverse
-    KL's first term is +1.65 there and -0.61 here. Its P is the mean over a whole batch, prompts and padding counted as 0:
-    of rows of 64 prompt and 30 answer tokens it is 32 % of what it is here.
+    These are the increasing ones of f-GAN (Nowozin et al. 2016, arXiv:1606.00709). In the authors' code v has the other
+    sign in g of reverse KL, Neyman and squared Hellinger, which makes refusals less likely: at P = 0.5 the slope of
+    reverse KL's first term is +1.65 there and -0.61 here. Its P is the mean over a whole batch, prompts and padding
+    counted as 0: for rows of 64 prompt and 30 answer tokens it is 32 % of the value here.
 
     It needs questions and answers: blocks of plain text are not trained on. One of fifty refusals is drawn for each
-    question by the seed, and stays.
+    question by the seed, for the whole run.
     """
 
     divergence: Divergence = "total_variation"

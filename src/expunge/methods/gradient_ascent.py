@@ -11,8 +11,8 @@ class GradientAscent(Method):
 
     $$L = -\frac{1}{|F|} \sum_{(x, y) \in F} -\log p_\theta(y \mid x)$$
 
-    The loss has no lower bound: it falls for ever, and takes the rest of the model with it. Stop early
-    (`training.stop_forget_loss`, `training.max_steps`). No hyper-parameters; learning rate and steps decide.
+    The loss has no lower bound: it falls without end and destroys the rest of the model, too. Stop early
+    (`training.stop_forget_loss`, `training.max_steps`). No hyper-parameters; only learning rate and steps matter.
     """
 
     needs: ClassVar[Needs] = Needs(retain="never")

@@ -22,18 +22,19 @@ class GRU(WrappingLoss):
 
     $$g_u = \nabla L_U(\theta), \qquad g_r = \nabla \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
 
-    $L_U$ is the loss of any method, with its retain term where it has one. Where a step along it would raise the loss of
-    the retain set, to first order, that part is taken out, and no more: with $\kappa$ = -1 the nearest gradient to $g_u$
-    that does not. Inner products are those of all trained weights together, of the whole step's batch. With an adapter they
-    are those of the adapter's numbers: the retain loss is protected along what the adapter can change.
+    $L_U$ is the loss of any method, with its retain term if it has one. If a step along it would raise the loss of
+    the retain set, to first order, only that part is removed: with $\kappa$ = -1 the nearest gradient to $g_u$
+    that does not. Inner products are those of all trained weights together, of the whole step's batch. With an adapter
+    they are over the adapter's parameters: the retain loss is protected along what the adapter can change.
 
-    The authors' code holds $g_r$ as 0.8 of the step's and 0.2 of what it held before; here it is the step's own, so that a
-    step depends on nothing but the weights and its batch. $\lambda$ above 0 is its variant "+ce"; $\kappa$ = -0.5 what it
-    has as an option. The retain set runs twice where the method has a retain term of its own.
+    The authors' code keeps $g_r$ as a moving average, 0.8 of the step's and 0.2 of the previous one; here it is the
+    step's own, so that a step depends only on the weights and its batch. $\lambda$ above 0 is its variant "+ce";
+    $\kappa$ = -0.5 is an option there. The retain set runs twice if the method has a retain term of its own.
     """
 
     floor: Annotated[float, Field(ge=-1, le=0)] = -1.0
-    "kappa: no more is taken out than at this cosine; -1: all of it; -0.5 is an option of the authors' code"
+    """kappa: lowest cosine used for the projection; -1: all of the conflict is removed; -0.5 is an option of the
+    authors' code"""
     retain_weight: NonNegativeFloat = 0.0
     "lambda, of the retain set's gradient that is added afterwards; 0 in the paper"
 
@@ -53,7 +54,7 @@ class GRU(WrappingLoss):
             parameter.grad = one.add_(other, alpha=along) if along else one
 
     def taken_out(self, gradients: Gradients, unlearning: list[Tensor], keeping: list[Tensor]) -> float:
-        """How many times the retain set's gradient is taken out of the other; at most 0."""
+        """Coefficient of the retain set's gradient added to the other; at most 0."""
         product = float(gradients.dot(unlearning, keeping))
         if not product < 0:
             return 0.0

@@ -19,11 +19,11 @@ class IdkAP(Method):
           - \frac{\alpha}{\beta} \, \frac{1}{|R|} \sum_{(x, y) \in R} \log \sigma\!\left(\beta \log
           \frac{p_\theta(y \mid x)}{p_\theta(y_{\mathrm{idk}} \mid x)}\right)$$
 
-    The second term holds the answer to a question of the retain set above a refusal of it: a model that learns to refuse
-    would refuse these too. It needs no reference, and its gradient fades where the answer is much likelier already. |F| and
-    |R| count questions; of both sets blocks of plain text are not trained on. One of fifty refusals is drawn for each
-    question by the seed, and stays. The first mean is over a refusal's tokens, then over questions; in the authors' code
-    over all tokens of a batch.
+    The second term keeps the answer to a retain question more likely than its refusal: a model that learns to refuse
+    would refuse these too. It needs no reference, and its gradient fades once the answer is much likelier. |F| and
+    |R| count questions; blocks of plain text are not trained on, in both sets. One of fifty refusals is drawn for each
+    question by the seed, for the whole run. The first mean is over a refusal's tokens, then over questions; in the
+    authors' code over all tokens of a batch.
     """
 
     beta: PositiveFloat = 0.1

@@ -14,14 +14,14 @@ class IdkDPO(DPO):
           \frac{p_\theta(y \mid x)}{p_{\mathrm{ref}}(y \mid x)}\right)
           + \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
 
-    `dpo` with a refusal in the place of the wanted text, so that it needs no pairs, but questions and answers: blocks of
+    `dpo` with a refusal as the wanted text: it needs no pairs, but questions and answers: blocks of
     plain text are not trained on. Fifty refusals come with Expunge; one is drawn for each question by the seed, and
-    stays (in OpenUnlearning another one is drawn each epoch). The factor 2 is OpenUnlearning's, for which its weights of
+    kept (in OpenUnlearning another one is drawn each epoch). The factor 2 is OpenUnlearning's, for which its weights of
     the retain set were chosen.
     """
 
     retain_target: Literal["text", "base"] = "text"
-    "what R is labelled with: its own text, as in OpenUnlearning, or what the base model says there"
+    "labels of R: its own text, as in OpenUnlearning, or the base model's outputs"
 
     signals: ClassVar[tuple[Wanted, ...]] = ("reference_nll", "refusals", "refusals_reference_nll")
     wanted: ClassVar[str] = "refusals"

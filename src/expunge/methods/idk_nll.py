@@ -21,16 +21,16 @@ class IdkNLL(Method):
     $$L = \frac{1}{|F|} \sum_{x \in F} \frac{1}{|y_{\mathrm{idk}}|} \left(-\log p_\theta(y_{\mathrm{idk}} \mid x)\right)
           + \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
 
-    The model learns to refuse; the answer itself is never looked at, so it is covered and not removed. One of fifty
-    refusals is drawn for each question by the seed, and stays. The first mean is over a refusal's tokens, then over
-    questions; in TOFU's code over all tokens of a batch, in which a longer refusal counts for more. It needs questions and
-    answers: blocks of plain text are not trained on.
+    The model learns to refuse; the answer itself is not used, so it is covered, not removed. One of fifty
+    refusals is drawn for each question by the seed, for the whole run. The first mean is over a refusal's tokens, then
+    over questions; in TOFU's code over all tokens of a batch, in which a longer refusal counts for more. It needs
+    questions and answers: blocks of plain text are not trained on.
     """
 
     retain_weight: NonNegativeFloat = 1.0
     "alpha; 1 in TOFU"
     retain_target: Literal["text", "base"] = "text"
-    "what R is labelled with: its own text, as in TOFU, or what the base model says there"
+    "labels of R: its own text, as in TOFU, or the base model's outputs"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
     signals: ClassVar[tuple[Wanted, ...]] = ("refusals",)

@@ -20,10 +20,10 @@ class Influence(ImageMethod):
       v = \frac{1}{|F| + |R|} \Big(\sum_{F} \nabla \ell - \frac{|F|}{|R|} \sum_{R} \nabla \ell\Big), \qquad
       H = \lambda I + \frac{1}{N} \sum_{i=1}^{N} g_i g_i^\top$$
 
-    One Newton step to where training without the forget set would have ended, with H the information of N retained pictures
-    with gradients g. `inverse: exact` solves this, and needs room for N gradients; N is at most |R|. `inverse: recursion`
-    is what the authors of the unlearning method run, with room for two, and moves v along the first gradient only; N stays as
-    it is set where there are fewer pictures:
+    One Newton step to where training without the forget set would have ended, with H the information matrix of N
+    retained pictures with gradients g. `inverse: exact` solves this, with memory for N gradients; N is at most |R|.
+    `inverse: recursion` is what the authors of the unlearning method run, with memory for two, and moves v along the
+    first gradient only; N stays as set if there are fewer pictures:
 
     $$o \leftarrow g_1, \quad k \leftarrow v; \qquad \text{for } i = 2 \ldots N: \quad
       k \leftarrow k - \frac{k \cdot g_i}{N + o \cdot g_i} \, o, \quad
@@ -35,11 +35,12 @@ class Influence(ImageMethod):
     inverse: Literal["recursion", "exact"] = "recursion"
     "how H is inverted; recursion in the authors' code. exact needs memory for `pictures` gradients"
     pictures: PositiveInt = 1000
-    "N: retained pictures for H, drawn at random; 1000 in the authors' code, which divides by it where there are fewer, too"
+    """N: retained pictures for H, drawn at random; 1000 in the authors' code, which divides by it where there are
+    fewer, too"""
     damping: PositiveFloat = 1.0
     "lambda, for `inverse: exact`; the recursion starts from 1"
     batch_size: PositiveInt = 128
-    "for the sums of gradients, where it changes nothing but speed"
+    "for the sums of gradients; changes only speed"
 
     def apply(self, work: Work) -> None:
         everything = len(work.forget) + len(work.retain)
@@ -72,7 +73,8 @@ def flat(tensors: list[Tensor]) -> Tensor:
 
 
 def recursion(vector: Tensor, gradients: Iterable[Tensor], count: int) -> Tensor:
-    """The authors' estimate of H^-1 `vector` (weights,) from gradients seen one at a time; `count` is N of the formula."""
+    """The authors' estimate of H^-1 `vector` (weights,) from gradients seen one at a time; `count` is N of the
+    formula."""
     result, direction = vector.clone(), None
     for gradient in gradients:
         if direction is None:
@@ -85,7 +87,8 @@ def recursion(vector: Tensor, gradients: Iterable[Tensor], count: int) -> Tensor
 
 
 def exact(vector: Tensor, gradients: Tensor, damping: float) -> Tensor:
-    """H^-1 `vector` (weights,) from `gradients` (count, weights), by Woodbury's identity in as many unknowns as pictures."""
+    """H^-1 `vector` (weights,) from `gradients` (count, weights), by Woodbury's identity, with one unknown per
+    picture."""
     count = len(gradients)
     inner = (gradients @ gradients.T).cpu().double()  # not every device has float64
     inner.diagonal().add_(count * damping)

@@ -29,11 +29,11 @@ class JensUn(Method):
           + \lambda_R \frac{1}{|R|} \sum_{x \in R}
             \mathrm{JSD}\left(p_\theta(\cdot \mid x) \,\|\, p_{\mathrm{ref}}(\cdot \mid x)\right)$$
 
-    The forget set's outputs go to a fixed distribution q, the retain set's stay what the model said before; neither part
-    exceeds log 2. In the paper q is a refusal's tokens; here it is `forget_target`: uniform over the classes, which says
-    nothing, or one class (the authors' target is a sequence of tokens). p_ref is the original model's distribution over
-    all classes; of a language model over its whole vocabulary, made of stored hidden states and a copy of its head. So
-    the retain part is 0, with gradient 0, as long as the model is the original.
+    The forget set's outputs go to a fixed distribution q, the retain set's stay the original's; neither part
+    exceeds log 2. In the paper q is a refusal's tokens; here it is `forget_target`: uniform over the classes, which
+    carries no information, or one class (the authors' target is a sequence of tokens). p_ref is the original model's
+    distribution over all classes; of a language model over its whole vocabulary, made of stored hidden states and a
+    copy of its head. So the retain part is 0, with gradient 0, as long as the model is the original.
     """
 
     forget_weight: PositiveFloat = 1.0
@@ -43,7 +43,7 @@ class JensUn(Method):
     forget_target: Literal["uniform"] | int = "uniform"
     "q: uniform, or the number of a class (a token's id) that takes all the mass"
     retain_target: Literal["base"] = "base"
-    "p_ref: what the model said before unlearning"
+    "p_ref: the model's outputs before unlearning"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", retain_labels=False)
     signals = ("distributions",)

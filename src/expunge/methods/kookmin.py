@@ -25,14 +25,14 @@ class Kookmin(ImageMethod):
     $$\text{repair:}\quad \min_\theta \; \mathbb{E}_{R}\left[-\log p_\theta(y \mid x)\right], \qquad
       \nabla_i \leftarrow 0.1 \, \nabla_i \;\text{for weights that were kept}$$
 
-    R' is a part of the retain set as large as the forget set. Layers are the convolutions; of a model with only one of
-    them (a transformer, whose patches it cuts), the linear layers before the head as well.
+    R' is a part of the retain set as large as the forget set. Layers are the convolutions; in a model with only one of
+    them (a transformer's patch embedding), the linear layers before the head as well.
     """
 
     renewed_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     "s: share of each layer's weights that are reinitialised; 0.3 in the notebook"
     kept_gradient: NonNegativeFloat = 0.1
-    "what gradients of kept weights are multiplied with; 0.1 in the notebook"
+    "factor of the gradients of kept weights; 0.1 in the notebook"
     epochs: PositiveInt = 5
     "epochs of repair; 5 in the notebook"
     learning_rate: PositiveFloat = 1e-3
@@ -82,7 +82,8 @@ class Kookmin(ImageMethod):
 
 
 def renewable(model: nn.Module) -> list[nn.Parameter]:
-    """Trainable weights of the convolutions, and of the linear layers before the head where there is but one of those."""
+    """Trainable weights of the convolutions, and of the linear layers before the head if there is only one
+    convolution."""
     found = leaves(model, nn.Conv2d)
     if len(found) < 2:
         found += [(name, module) for name, module in leaves(model, nn.Linear) if module is not head(model)]
@@ -91,7 +92,7 @@ def renewable(model: nn.Module) -> list[nn.Parameter]:
 
 
 def rise_and_fall(rate: float, epochs: int) -> list[float]:
-    """The rate of each epoch: up to `rate` in the first half, then down, as if to 0 in the epoch after the last."""
+    """Learning rate of each epoch: rises to `rate` in the first half, then falls, reaching 0 after the last epoch."""
     half = (epochs + 1) // 2
     return [
         rate * (epoch / half if epoch <= half else (epochs + 1 - epoch) / (epochs + 1 - half))

@@ -17,12 +17,13 @@ class L1Sparse(ImageMethod):
     $$L = \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x) + \alpha_t \|\theta\|_1,
       \quad \alpha_t = \alpha \left(1 - \frac{t}{T}\right)$$
 
-    Fine-tuning on the retain set with a pull of all weights to 0 that fades over the T epochs (t counts from 0): what the
-    retain set does not hold up goes.
+    Fine-tuning on the retain set with an L1 penalty on all weights that fades over the T epochs (t counts from 0): what
+    the retain set does not need decays.
     """
 
     alpha: NonNegativeFloat = 5e-4
-    "strength of the pull in the first epoch; 5e-4 in AMUN's code; the authors' option for all their methods defaults to 0.2"
+    """strength of the pull in the first epoch; 5e-4 in AMUN's code; the authors' option for all their methods defaults
+    to 0.2"""
     epochs: PositiveInt = 10
     "passes over the retain set; 10 in the paper"
     learning_rate: PositiveFloat = 0.01

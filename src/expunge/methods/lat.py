@@ -29,26 +29,27 @@ class LAT(WrappingLoss):
     $$g = \nabla_\theta \left(L_F(\theta, \delta) + L_R(\theta)\right), \qquad
       \delta = \arg\min_{\lVert \delta_l(t) \rVert_2 \le \epsilon} L_A(\theta, \delta)$$
 
-    The forget term of a method is trained while an adversary perturbs hidden states: $\delta_l(t)$ is added to what layer l
-    returns at token t of the forget set, each token's and each layer's of length $\epsilon$ at most. So the model is to
-    forget even where something inside of it is turned back on. $L_A$ is the mean of -log p of the forget set's labels, or
-    minus $L_F$. As in the authors' code $\delta$ begins at 0, takes AdamW's steps (weight decay 0.01), and each vector is
-    scaled back into its ball after each. The retain term $L_R$ is without it. Every batch has its own $\delta$, found while
-    the weights are as they are in the step; its passes are not counted in what a step is said to see.
+    The forget term of a method is trained while an adversary perturbs hidden states: $\delta_l(t)$ is added to what
+    layer l returns at token t of the forget set, each token's and each layer's of length $\epsilon$ at most. So the
+    model has to forget even if something inside of it is turned back on. $L_A$ is the mean of -log p of the forget
+    set's labels, or minus $L_F$. As in the authors' code $\delta$ begins at 0, takes AdamW's steps (weight decay 0.01),
+    and each vector is scaled back into its ball after each. The retain term $L_R$ is not perturbed. Every batch has its
+    own $\delta$, found while the weights stay those of the step; its passes do not count as tokens seen in a step.
 
     The authors perturb what the MLPs return, which in a model whose layers end with their MLP is the same. Their
-    $\epsilon$ is 1.5 to 6 for models whose hidden states are of about those lengths: it is in units of the hidden states
-    of the model at hand. Weights that are spread over processes (FSDP) are refused: each would look for a $\delta$ in
-    passes of its own. So are methods whose forget term reads other text than the forget set's, such as refusals: $\delta$
-    has no place for the tokens of that.
+    $\epsilon$ is 1.5 to 6 for models whose hidden states are of about those lengths: it is in units of the hidden
+    states of the model at hand. Weights sharded over processes (FSDP) are refused: each would search for a $\delta$ in
+    passes of its own. So are methods whose forget term reads other text than the forget set's, such as refusals:
+    $\delta$ belongs to the forget set's tokens.
     """
 
     layers: Annotated[tuple[float, ...], Field(min_length=1)] = (0.25, 0.5, 0.75)
-    "after which layers it perturbs, as shares of the depth; 8, 16, 24 of 32 in the authors' runs, with 30 and embeddings"
+    """layers after which it perturbs, as shares of the depth; 8, 16, 24 of 32 in the authors' runs, with 30 and
+    embeddings"""
     epsilon: PositiveFloat = 1.5
     "length of each token's perturbation, at most; 1.5 to 6 in the authors' runs"
     iterations: NonNegativeInt = 16
-    "steps of the adversary; 16 in the authors' code; 0 is the method itself"
+    "steps of the adversary; 16 in the authors' code; 0: the unchanged method"
     inner_learning_rate: PositiveFloat = 0.05
     "of the adversary; 0.05 in the authors' code"
     adversary: Literal["text", "loss"] = "text"
@@ -70,7 +71,7 @@ class LAT(WrappingLoss):
     def make_gradient(self, gradients: Gradients) -> None:
         if spread():
             raise RecipeError(
-                "lat does not train weights that are spread over processes",
+                "lat does not train weights that are sharded over processes",
                 seen="FSDP",
                 next_step="train an adapter without FSDP: --training.adapter_rank 16",
             )
@@ -87,7 +88,7 @@ class LAT(WrappingLoss):
             self.add_part(gradients, "retain")
 
     def places(self, depth: int) -> list[int]:
-        """After how many layers states are perturbed, of so many."""
+        """The layers after which states are perturbed, in a model of `depth`."""
         return sorted({min(depth, max(1, round(share * depth))) for share in self.layers})
 
     def find(self, attack: Attack, step: Step) -> None:
@@ -116,10 +117,10 @@ class LAT(WrappingLoss):
 
 
 class Attack:
-    """Perturbations of what some layers return, where it is switched on.
+    """Perturbations of some layers' outputs, while switched on.
 
     Args:
-        layers: after how many layers, each.
+        layers: the layers, each as a count from the bottom.
     """
 
     def __init__(self, task: Any, layers: Sequence[int]) -> None:
@@ -139,7 +140,7 @@ class Attack:
 
     @contextmanager
     def there(self) -> Iterator[None]:
-        """Inside, the layers return what they return with the perturbation."""
+        """Context in which the layers' outputs are perturbed."""
 
         def add(layer: int) -> Any:
             def at(_module: nn.Module, _inputs: object, output: Any) -> Any:
@@ -152,7 +153,7 @@ class Attack:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Inside, without it."""
+        """Context without the perturbation."""
         self.on = False
         try:
             yield

@@ -29,24 +29,25 @@ class LUNAR(Method):
 
     $$r = \frac{1}{|Q|} \sum_{q \in Q} h(q) - \frac{1}{|F|} \sum_{x \in F} h(x), \qquad W \leftarrow W + \Delta$$
 
-    W is the last matrix of the MLP of one layer and x are its inputs; h are hidden states after the layer, and Q questions
-    that the model cannot answer, so that it says so. The outputs of the forget set are to move towards those of such
-    questions, those of the retain set are to stay: one step of linear least squares, which the authors' code approaches by
-    20 epochs of AdamW (learning rate 0.01, falling by a tenth an epoch). The closed form is ours; so are alpha, which is 1
-    there as a token counts as one, and the small $\rho$, for inputs of fewer tokens than dimensions. Nothing is trained, so
-    the recipe's `training` has no say. The change is of rank one.
+    W is the last matrix of the MLP of one layer and x are its inputs; h are hidden states after the layer, and Q
+    questions that the model cannot answer and says so. The outputs on the forget set move towards those on such
+    questions, those on the retain set stay: one step of linear least squares, which the authors' code approaches by 20
+    epochs of AdamW (learning rate 0.01, falling by a tenth an epoch). The closed form is ours; so are alpha, which is 1
+    there as a token counts as one, and the small $\rho$, for inputs of fewer tokens than dimensions. Nothing is
+    trained, so the recipe's `training` has no effect. The change is of rank one.
 
     Of a forget set with prompts x are the inputs at the prompts' tokens and h the states at their last ones, as in the
     paper; of a text without a prompt, all of its tokens, and of Q then all tokens, too (ours). The retain set counts
-    with all tokens (there: its questions). Q are 199 questions about things that do not exist in the authors' code; here
-    they are asked about invented names, or given as `questions`. How far the forget set was moved, and the retain set,
-    is logged as the event "redirected".
+    with all tokens (there: its questions). Q are 199 questions about things that do not exist in the authors' code;
+    here they are about invented names, or given as `questions`. How far the forget set and the retain set were moved is
+    logged as the event "redirected".
     """
 
     coefficient: PositiveFloat = 2.0
     "c; 2 in the authors' code"
     layer: PositiveInt | None = None
-    "after how many layers the states are turned; null: 23 of 32, the authors' choice for Llama 3 8B, as a share of the depth"
+    """layers after which the states are redirected; null: 23 of 32, the authors' choice for Llama 3 8B, as a share of
+    the depth"""
     retain_weight: NonNegativeFloat = 1.0
     "alpha; 1 in the authors' code"
     ridge: PositiveFloat = 1e-4
@@ -54,7 +55,7 @@ class LUNAR(Method):
     questions: tuple[str, ...] = Field(default=())
     "Q; empty: questions about invented names"
     blocks: PositiveInt = 512
-    "at most so many blocks of each set are looked at, evenly spread; ours"
+    "blocks of each set to use, at most, evenly spread; ours"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", retain_labels=False, kinds=("causal_lm",))
 
@@ -98,7 +99,7 @@ class LUNAR(Method):
         able = [each for each in every if self._is_matrix(work, each)]
         if len(able) != 1:
             raise ModelError(
-                f"layer {layer - 1} of {type(work.task.model).__name__} has no one matrix that ends its MLP",
+                f"layer {layer - 1} of {type(work.task.model).__name__} has no single matrix at the end of its MLP",
                 seen=", ".join(each.name for each in every) or "none",
                 allowed="a linear layer that is added to the residual stream as it is: no norm between, no experts",
                 next_step="use another method, such as rmu",
@@ -110,7 +111,7 @@ class LUNAR(Method):
         return weight.dim() == 2 and writer.norm is None and writer.name.endswith(".weight") and not writer.mixes
 
     def direction(self, work: LanguageWork, forget: TokenTable, writer: Writer) -> Tensor:
-        """(width,) r, on the processor."""
+        """(width,) r, on the CPU."""
         task, layer = work.task, work.task.layer_of(writer.name)
         assert layer is not None
         prompted = [bool(first_label(forget.batch([row]))[0] > 1) for row in range(len(forget))]
@@ -130,7 +131,8 @@ class LUNAR(Method):
         return torch.stack(own).mean(0) - torch.stack(theirs).mean(0)
 
     def answer(self, forget: InputSums, retain: InputSums | None) -> Tensor:
-        """(inputs,) what the change multiplies an input by: (sum_F x x^T + alpha sum_R x x^T + rho I)^-1 sum_F x."""
+        """(inputs,) the vector that an input is multiplied with: (sum_F x x^T + alpha sum_R x x^T + rho I)^-1 sum_F
+        x."""
         moment, count = forget.squares, forget.count
         if retain is not None:
             moment, count = moment + self.retain_weight * retain.squares, count + retain.count
@@ -141,7 +143,7 @@ class LUNAR(Method):
 
 
 def first_label(batch: Batch) -> Tensor:
-    """(blocks,) the place of each block's first label; its length where there is none."""
+    """(blocks,) the place of each block's first label; its length if there is none."""
     there = batch.labels != IGNORED
     return torch.where(there.any(1), there.int().argmax(1), batch.lengths.to(batch.labels.device))
 

@@ -18,14 +18,15 @@ class MEOW(Method):
     $$\mathrm{MEMO}(x, \tilde y) = \frac{1}{|C|} \sum_{c \in C} \mathrm{ROUGE}_1\left(
       \arg\max p_{\mathrm{ref}}(\cdot \mid x, \tilde y_{<c}),\; \tilde y_{\ge c}\right)$$
 
-    Plain fine-tuning, without gradient ascent, on texts that contradict those to forget. Of the inverted texts of each fact
-    the `top` are taken whose MEMO is smallest, or largest: how much of such a text the original model says of itself, from
-    each of the cuts C on. n are the chosen texts; each counts alike (in the code each token of a batch does).
+    Plain fine-tuning, without gradient ascent, on texts that contradict those to forget. Of the inverted texts of each
+    fact the `top` with the smallest (or largest) MEMO are taken: how much of such a text the original model says by
+    itself, from each of the cuts C on. n are the chosen texts; each counts the same (in the code each token of a batch
+    does).
 
-    It needs pairs: a text to forget and the inverted one as the wanted text, as for dpo; rows with the same text to forget
-    are one fact. The authors have GPT-4 write four or more inverted answers a question. In their code MEMO cuts every
-    five characters, generates 200 tokens, and takes ROUGE-1 of stemmed words, by precision; here it is of tokens, every
-    `stride`, and no longer than the text. Where no fact has more than `top` texts, MEMO decides nothing and is not
+    It needs pairs: a text to forget and the inverted one as the wanted text, as for dpo; rows with the same text to
+    forget are one fact. The authors have GPT-4 write four or more inverted answers a question. In their code MEMO cuts
+    every five characters, generates 200 tokens, and takes ROUGE-1 of stemmed words, by precision; here it is of tokens,
+    every `stride`, and no longer than the text. If no fact has more than `top` texts, MEMO is not needed and not
     computed. Their plain loss has no retain set (alpha 0).
     """
 
@@ -40,7 +41,7 @@ class MEOW(Method):
     retain_weight: NonNegativeFloat = 0.0
     "alpha; 0 in the paper"
     retain_target: Literal["text", "base"] = "text"
-    "what R is labelled with: its own text, or what the base model says there"
+    "labels of R: its own text, or the base model's outputs"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
 

@@ -32,22 +32,23 @@ class MUDMAN(Method):
 
     $$\theta \leftarrow \theta - \eta \, \frac{[\mathrm{sgn}\, g = \mathrm{sgn}\, r] \odot g}{\lVert g \rVert_2}$$
 
-    a is an adversary that begins as a copy of the model every `fork_every` steps, and relearns the forget set in between: so
-    the gradient of unlearning is that of what relearning finds. Of it the entries are kept whose step lowers the retain
-    loss as well, to first order. L_F and L_R are means of -log p over the labelled tokens of a batch of either set; L_U is
-    minus the entropy of what is said there (the authors' choice), or -L_F. g is taken where the adversary stood before its
-    step, and its length is that of all entries, before the mask. Steps, order and defaults are those of the authors'
-    `MUDMAN.py`, which trains the gates of the MLPs alone (`weights: gate_proj`); their later code trains more, as is done
-    here. Ours are the limit of the retain loss, to which the last fork is scaled back (there a run beyond it is thrown away),
-    no dropout, and an entropy over labelled tokens in the place of all.
+    a is an adversary that begins as a copy of the model every `fork_every` steps, and relearns the forget set in
+    between: so the gradient of unlearning is taken at what relearning finds. Only the entries whose step also lowers
+    the retain loss, to first order, are kept. L_F and L_R are means of -log p over the labelled tokens of a batch of
+    either set; L_U is minus the entropy of the outputs (the authors' choice), or -L_F. g is taken where the adversary
+    was before its step, and its length is that of all entries, before the mask. Steps, order and defaults are those of
+    the authors' `MUDMAN.py`, which trains the gates of the MLPs alone (`weights: gate_proj`); their later code trains
+    more, as is done here. Ours are the limit of the retain loss, to which the last fork is scaled back (there a run
+    beyond it is thrown away), no dropout, and an entropy over labelled tokens instead of all.
     """
 
     learning_rate: PositiveFloat = 0.1
     "eta: the length of a step of all weights together, before the mask; 0.1 in the authors' code"
     steps: PositiveInt = 100
-    "how many; 100 in the authors' code"
+    "number of steps; 100 in the authors' code"
     fork_every: PositiveInt = 32
-    "steps after which the adversary becomes a copy of the model again; 32 in the authors' code, tuned between 6 and 300"
+    """steps after which the adversary becomes a copy of the model again; 32 in the authors' code, tuned between 6 and
+    300"""
     adversary_learning_rate: NonNegativeFloat = 0.001
     "eta_a; 0.001 in the authors' code"
     retain_learning_rate: NonNegativeFloat = 0.001
@@ -55,11 +56,11 @@ class MUDMAN(Method):
     retain_momentum: float = Field(default=0.9, ge=0, lt=1)
     "mu; 0.9 in the authors' code"
     unlearning_loss: Literal["entropy", "likelihood"] = "entropy"
-    "L_U: minus the entropy of what is said, or minus L_F"
+    "L_U: minus the entropy of the outputs, or minus L_F"
     retain_limit: PositiveFloat = 0.05
     "rise of the retain loss, in nats a token, at which it ends; 0.05 in the authors' experiments"
     retain_blocks: PositiveInt = 64
-    "at most so many blocks of the retain set are looked at for it, evenly spread"
+    "blocks of the retain set used for it, at most, evenly spread"
     weights: str | None = None
     "which weights are changed, as a regular expression of names; null: the matrices of all MLPs"
 
@@ -108,7 +109,7 @@ class MUDMAN(Method):
             yield loss, forget.size + retain.size
 
     def gradients(self, work: LanguageWork, weights: Weights, forget: Batch) -> tuple[Values, Values, float]:
-        """(of the loss of unlearning, of relearning, the latter loss), of the weights as they are."""
+        """(gradient of the unlearning loss, of the relearning loss, the latter loss), at the current weights."""
         if self.unlearning_loss == "likelihood":
             loss = work.task.nll(forget)
             relearning = gradients(weights, loss)
@@ -125,7 +126,8 @@ def pairs(forget: Drawn, retain: Drawn, steps: range) -> Iterator[tuple[Batch, B
 
 
 def gradients(weights: Weights, loss: Tensor) -> Values:
-    """Of a loss, by name; 0 of a weight that it does not reach, such as an expert's that no token was sent to."""
+    """Gradients of a loss, by name; 0 for a weight that it does not reach, such as an expert that no token was sent
+    to."""
     found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True, materialize_grads=True)
     return dict(zip(weights, found, strict=True))
 
@@ -137,7 +139,7 @@ def swap(weights: Weights, other: Values) -> None:
 
 
 def change(weights: Weights, unlearning: Values, momentum: Values, rate: float) -> None:
-    """A step against the gradient of unlearning, where it points as the one of the retain set does."""
+    """Take a step against the gradient of unlearning, only where its sign agrees with the retain set's."""
     length = torch.stack([gradient.norm() for gradient in unlearning.values()]).norm()
     if length == 0:
         return
@@ -147,9 +149,10 @@ def change(weights: Weights, unlearning: Values, momentum: Values, rate: float) 
 
 
 def scaled_back(weights: Weights, before: Values, loss: Callable[[], float], allowed: float) -> tuple[float, float]:
-    """Go back towards where the weights were, by halves, until a loss is allowed: (share of the way that is left, the loss).
+    """Go back towards the earlier weights, by halves, until a loss is allowed: (share of the way that is left, the
+    loss).
 
-    Where no share down to 1 / 1024 will do, they are put back.
+    If no share down to 1 / 1024 will do, the earlier weights are restored.
     """
     found = loss()
     if found <= allowed:

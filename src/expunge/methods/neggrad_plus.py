@@ -14,9 +14,9 @@ class NeggradPlus(Method):
     $$L = \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)
           - (1 - \alpha) \, \frac{1}{|F|} \sum_{(x, y) \in F} -\log p_\theta(y \mid x)$$
 
-    Gradient difference with weights that add up to 1: `gradient_difference` with `retain_weight` alpha and `forget_weight`
-    1 - alpha is the same loss; there the weights are free, and a limit holds the ascent back. Here one number trades
-    forgetting for keeping, and a learning rate means the same at each.
+    Gradient difference with weights that add up to 1: `gradient_difference` with `retain_weight` alpha and
+    `forget_weight` 1 - alpha is the same loss; there the weights are free, and a limit holds the ascent back. Here one
+    number trades forgetting for keeping, and a learning rate means the same for each value.
     """
 
     alpha: float = Field(default=0.9999, gt=0, lt=1)

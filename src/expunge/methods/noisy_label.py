@@ -17,17 +17,17 @@ class NoisyLabel(WholeTraining):
           + \alpha \, \mathbb{E}_{x \in F} \left\| D(E_\theta(T(x))) - n \right\|^2,
           \quad n \sim \mathcal{N}(\mu, \sigma^2)$$
 
-    The training loss, with noise in place of the forgotten pictures: pixels with the mean and standard deviation of a
-    batch of both sets, drawn for every batch. Squares are means over the hidden pixels. The whole model trains. The authors
-    draw numbers of codebook words, since their model tells those; here pixels are drawn, of every kind of model. (Their
-    diffusion model is also given pure noise for the forgotten picture; here it is given the picture under noise, and is to
-    tell the noise that would lead from n to what it is given.)
+    The training loss, with noise instead of the forgotten pictures: pixels with the mean and standard deviation of a
+    batch of both sets, drawn for every batch. Squares are means over the hidden pixels. The whole model trains. The
+    authors draw indices of codebook words, since their model predicts those; here pixels are drawn, for every kind of
+    model. (Their diffusion model is also given pure noise for the forgotten picture; here it is given the picture under
+    noise, and learns to predict the noise that would lead from n to its input.)
     """
 
     noise: NoiseKind = "normal"
     "kind of n"
     fresh_noise: bool = True
-    "other noise at every step, as in the authors' code; false: noise that is drawn once for each picture"
+    "other noise at every step, as in the authors' code; false: noise drawn once for each picture"
 
     def apply(self, work: GeneratorWork) -> None:
         retain_set, forget_set = self.sides(work)

@@ -18,9 +18,10 @@ class NPO(Method):
           + \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
 
     A gradient ascent that slows down on examples already forgotten: its gradient is the ascent's times
-    $2 p_\theta^\beta / (p_\theta^\beta + p_{\mathrm{ref}}^\beta)$ an example, and the ascent's own as beta goes to 0. The
-    reference is the model itself before unlearning; its likelihoods are computed once. The KL divergence of
-    `retain_target: base` is averaged over labelled tokens; in TOFU's code and OpenUnlearning over prompts and padding, too.
+    $2 p_\theta^\beta / (p_\theta^\beta + p_{\mathrm{ref}}^\beta)$ for each example, and equal to the ascent's as beta
+    goes to 0. The reference is the model itself before unlearning; its likelihoods are computed once. The KL divergence
+    of `retain_target: base` is averaged over labelled tokens; in TOFU's code and OpenUnlearning over prompts and
+    padding, too.
     """
 
     beta: PositiveFloat = 0.1
@@ -28,7 +29,7 @@ class NPO(Method):
     retain_weight: NonNegativeFloat = 1.0
     "alpha; 1 in the paper's NPO+RT"
     retain_target: Literal["text", "base"] = "text"
-    "what R is labelled with: its own text (NPO+RT), or what the base model says there (NPO+KL, up to a constant)"
+    "labels of R: its own text (NPO+RT), or the base model's outputs (NPO+KL, up to a constant)"
 
     needs: ClassVar[Needs] = Needs(retain="weighted")
     signals = ("reference_nll",)

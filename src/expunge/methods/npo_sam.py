@@ -17,20 +17,20 @@ class NPOSAM(NPO):
     $$g = \nabla L_{\mathrm{NPO}}(\theta + \epsilon) + \alpha \, \nabla L_R(\theta), \qquad
       \epsilon = \rho \, \frac{\nabla L_{\mathrm{NPO}}(\theta)}{\lVert \nabla L_{\mathrm{NPO}}(\theta) \rVert_2}$$
 
-    with the two terms of NPO. The forget gradient is taken where the forget loss is nearly the highest within a distance
-    rho of the weights, so that small changes of the weights, such as a little training on related text, undo less of the
-    forgetting. The length is that over all trained weights together, and the step is of the whole batch, accumulated or
-    not. What is logged as the forget loss is that at the weights themselves. A step runs the forget set twice, and keeps a
-    copy of the trained weights and their change meanwhile. Running statistics of a classifier's batch normalisation follow
-    the weights, not the moved ones (ours). With an adapter only the adapter's numbers are moved: what rho means then
+    with the two terms of NPO. The forget gradient is taken where the forget loss is about highest within a distance
+    rho of the weights, so that small changes of the weights, such as a little training on related text, undo less of
+    the forgetting. The norm is over all trained weights together, and the step is that of the whole batch, accumulated
+    or not. The logged forget loss is that at the weights themselves. A step runs the forget set twice, and keeps a copy
+    of the trained weights and their change meanwhile. Running statistics of a classifier's batch normalisation follow
+    the weights, not the moved ones (ours). With an adapter only the adapter's parameters are moved: what rho means then
     depends on how they are scaled.
 
-    In the authors' code for MUSE the NPO term is another loss, of all logits alike; here, as in the paper and in their code
-    for WMDP, it is NPO's.
+    In the authors' code for MUSE the NPO term is another loss, on all logits alike; here, as in the paper and in their
+    code for WMDP, it is NPO's.
     """
 
     rho: NonNegativeFloat = 0.01
-    "how far the weights are moved; 0.01 in the authors' runs on MUSE, 0.1 on WMDP; 0 is NPO itself"
+    "how far the weights are moved; 0.01 in the authors' runs on MUSE, 0.1 on WMDP; 0: plain NPO"
 
     def make_gradient(self, gradients: Gradients) -> None:
         gradients.add(lambda step: Loss(forget=self.forget_loss(step)), "forget")

@@ -20,14 +20,14 @@ class PDU(Method):
     $$\theta \leftarrow \theta - \nabla_\theta \left(\ell_F + \lambda \, \ell_R\right), \qquad
       \lambda \leftarrow \max\left(0, \lambda + \eta \, (\ell_R - \varepsilon)\right)$$
 
-    The logits z of what is to be forgotten are flattened, and the retain set is held by a limit in place of a weight: the
-    dual variable lambda grows while the retain set costs more than epsilon, and falls while it costs less. It is kept
+    The logits z of what is to be forgotten are flattened, and the retain loss has a limit instead of a weight: the
+    dual variable lambda grows while the retain set costs more than epsilon, and falls while it costs less. It is stored
     in checkpoints, moves once an optimizer step, by the whole step's retain loss, and is the same on all processes.
 
     OpenUnlearning's code departs from this. Its mask of the forget set is not shifted: of an answer it flattens what
-    follows each of its tokens, so that of 30 tokens the first is never flattened, and the position behind the last one is. It
-    moves lambda with every batch: with its usual accumulation of 4 and one process, four times a step. And lambda is not
-    in its checkpoints.
+    follows each of its tokens, so that of 30 tokens the first is never flattened, and the position behind the last one
+    is. It moves lambda with every batch: with its usual accumulation of 4 and one process, four times a step. And
+    lambda is not in its checkpoints.
     """
 
     retain_weight: NonNegativeFloat = 100.0
@@ -35,11 +35,11 @@ class PDU(Method):
     retain_limit: PositiveFloat | None = None
     "epsilon, in nats a token; 0.3 on TOFU, 0.1 to 1.5 on MUSE. None: `tolerance` above the base model's retain loss"
     tolerance: NonNegativeFloat = 0.1
-    "share by which the retain loss may rise over the base model's, where no limit is given; ours"
+    "share by which the retain loss may rise over the base model's, if no limit is given; ours"
     dual_step: NonNegativeFloat = 5.0
-    "eta; 5 on TOFU and 1 on MUSE in the authors' runs. 0: lambda stays"
+    "eta; 5 on TOFU and 1 on MUSE in the authors' runs. 0: lambda is constant"
     dual_warmup: float = Field(default=0.5, ge=0, le=1)
-    "share of the training in which lambda stays; 5 of 10 epochs on TOFU, 3 of 10 on MUSE in the authors' runs"
+    "share of the training in which lambda is constant; 5 of 10 epochs on TOFU, 3 of 10 on MUSE in the authors' runs"
 
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("causal_lm",))
 

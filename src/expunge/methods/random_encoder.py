@@ -18,21 +18,24 @@ class RandomEncoder(FeatureTraining):
           + \alpha \, \mathbb{E}_{x \in F} \left\| E_\theta(T(x)) - z \right\|^2,
           \quad z \sim \mathcal{N}(\mu_E, \sigma_E^2)$$
 
-    The encoder is to keep the original's features of the retain set, and give Gaussian noise on the forget set: the mean and
-    standard deviation of the original's features of a batch of both sets, map by map, drawn for every batch. Squares are
-    means over the features. Only the encoder trains, and the decoder is never run. (In the authors' code for MAGE the second
-    term falls on pictures to keep by a slip; here it falls on those to forget, as in their code for Palette.)
+    The encoder learns to keep the original's features of the retain set, and to give Gaussian noise on the forget set:
+    the mean and standard deviation of the original's features of a batch of both sets, map by map, drawn for every
+    batch. Squares are means over the features. Only the encoder trains, and the decoder is never run. (In the authors'
+    code for MAGE the second term falls on pictures to keep by a slip; here it falls on those to forget, as in their
+    code for Palette.)
 
-    With `keeps: pixels` the first term is the training loss on the retain set, a mean over the hidden pixels, which departs
-    from the authors' code.
+    With `keeps: pixels` the first term is the training loss on the retain set, a mean over the hidden pixels, which
+    departs from the authors' code.
     """
 
     alpha: NonNegativeFloat = 0.2
     "weight of the forget set's term; 0.2 in the authors' command for MAGE (its option's default is 0), 0.1 for Palette"
     keeps: Literal["features", "pixels"] = "features"
-    "what is compared on the retain set: features with the original's, as in the authors' code, or pixels with the pictures"
+    """what is compared on the retain set: features with the original's, as in the authors' code, or pixels with the
+    pictures"""
     fresh_noise: bool = True
-    "other noise at every step, as in the authors' code; false: drawn once for each picture, by the forget set's features"
+    """other noise at every step, as in the authors' code; false: drawn once for each picture, with the statistics of
+    the forget set's features"""
 
     def apply(self, work: GeneratorWork) -> None:
         retain_set, forget_set = self.sides(work)
@@ -69,9 +72,9 @@ class RandomEncoder(FeatureTraining):
 
 
 def drawn_like(parts: list[Tensor]) -> Tensor:
-    """Gaussian noise with each part's own mean and standard deviation, put side by side.
+    """Gaussian noise with each part's own mean and standard deviation, concatenated.
 
-    From the processor's global generator, which a phase of training seeds at each step: the same draws on every device.
+    From the CPU's global generator, which a phase of training seeds at each step: the same draws on every device.
     """
     return torch.cat(
         [part.mean() + part.std() * torch.randn(part.shape, dtype=part.dtype).to(part) for part in parts], 1

@@ -16,7 +16,7 @@ class RandomLabels(ImageMethod):
     $$L = \frac{1}{|F| + |R|} \left( \sum_{(x, y) \in F} -\log p_\theta(y' \mid x)
           + \sum_{(x, y) \in R} -\log p_\theta(y \mid x) \right), \quad y' \sim U(\{1 \dots C\} \setminus \{y\})$$
 
-    Every picture to forget gets one wrong label, drawn once, all of them alike likely; the model is trained on these and
+    Every picture to forget gets one wrong label, drawn once and uniformly; the model is trained on these and
     the retain set, mixed. (Code that goes back to SalUn's redraws labels every epoch, the true one among them; the
     method's own authors and the comparison of Foster et al. draw once, from the others.)
     """

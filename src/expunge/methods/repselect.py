@@ -32,37 +32,39 @@ class RepSelect(Method):
       C_U(G) = G - U (I - \sigma_{\min} \Sigma^{-1}) U^\top G$$
 
     $$s = \max \; s' \quad \text{such that} \quad
-      \frac{1}{|R|} \sum_{(x, y) \in R} \mathrm{KL}\left(p_{\theta_0}(\cdot \mid x) \,\|\, p_{\theta}(\cdot \mid x)\right)
-      \le \epsilon$$
+      \frac{1}{|R|} \sum_{(x, y) \in R} \mathrm{KL}\left(p_{\theta_0}(\cdot \mid x) \,\|\, p_{\theta}(\cdot \mid
+      x)\right) \le \epsilon$$
 
-    An ascent on the forget set along what is its own. BA is an adapter that was fine-tuned on the forget set for an epoch
-    (stochastic gradient descent; rank 8 and scale 1 are peft's defaults), so that the gradient is that of a model which
-    recalls it; it is thrown away. The leading `components` singular directions of the gradient of each matrix, which other
-    text shares and which relearning finds first, are brought down: the i-th one has $\sigma_{\min}^2 / \sigma_i$ left of
-    $\sigma_i$, since both sides are collapsed. W are the matrices of the MLPs, found whatever their names are.
+    An ascent on the forget set along directions specific to it. BA is an adapter that was fine-tuned on the forget set
+    for an epoch (stochastic gradient descent; rank 8 and scale 1 are peft's defaults), so that the gradient is that of
+    a model which recalls it; it is discarded. The leading `components` singular directions of the gradient of each
+    matrix, which other text shares and which relearning finds first, are reduced: the i-th one keeps $\sigma_{\min}^2 /
+    \sigma_i$ of $\sigma_i$, since both sides are collapsed. W are the matrices of the MLPs, found whatever their names
+    are.
 
-    With `directions`, U, $\Sigma$ and V are those of another matrix than G: of the retain set's gradient, or of the sum of
-    both; each is a mean over tokens, the retain set's without the adapter. So the step turns away from what the retain set
-    uses, too.
+    With `directions`, U, $\Sigma$ and V are those of another matrix than G: the retain set's gradient, or the sum of
+    both; each is a mean over tokens, the retain set's without the adapter. So the step turns away from what the retain
+    set uses, too.
 
-    As in the authors' code, G is taken once, and the model is moved along it until the KL divergence lies between 95 % of
-    the limit and the limit. With `rounds` above 1, which are ours, the limit is reached in as many equal parts, each with
-    an adapter and a gradient of its own. Ours are also: the retain set in the place of WikiText; the mean over the forget set
-    in the place of a sum of batches' means, which changes the unit of s alone; singular values that are rounding are passed
-    over, so that a forget set of few tokens is no other case; no dropout; and how the length is found, by the square root of
-    the KL divergence and bisection (there by factors of 8 and bisection).
+    As in the authors' code, G is taken once, and the model is moved along it until the KL divergence lies between 95 %
+    of the limit and the limit. With `rounds` above 1, which are ours, the limit is reached in as many equal parts, each
+    with an adapter and a gradient of its own. Ours are also: the retain set instead of WikiText; the mean over the
+    forget set instead of a sum of batches' means, which changes the unit of s alone; singular values at rounding
+    level are skipped, so that a forget set of few tokens is not a special case; no dropout; and how the length is
+    found, by the square root of the KL divergence and bisection (there by factors of 8 and bisection).
     """
 
     learning_rate: PositiveFloat = 0.05
-    "the first s that is tried; 0.05 in the authors' code"
+    "the first s to try; 0.05 in the authors' code"
     kl_limit: PositiveFloat = 0.01
     "epsilon, in nats a token of the retain set; 0.01 in the authors' experiments"
     rounds: PositiveInt = 1
-    "how often the gradient is taken; 1 in the authors' code"
+    "number of times that the gradient is taken; 1 in the authors' code"
     components: PositiveInt = 512
-    "singular directions of each gradient that are collapsed; 512 in the authors' code"
+    "singular directions of each gradient to collapse; 512 in the authors' code"
     directions: Literal["forget", "retain", "forget_and_retain"] = "forget"
-    "whose gradient has the singular directions that are collapsed: `distribution` in the authors' code, forget there too"
+    """the set whose gradient gives the singular directions to collapse: `distribution` in the authors' code, forget
+    there too"""
     adversary_epochs: NonNegativeInt = 1
     "passes of the adapter over the forget set; 1 in the authors' code, 0 leaves it out"
     adversary_learning_rate: PositiveFloat = 0.01
@@ -70,7 +72,7 @@ class RepSelect(Method):
     adversary_rank: PositiveInt = 8
     "of the adapter"
     kl_blocks: PositiveInt = 128
-    "at most so many blocks of the retain set are compared, evenly spread; 128 in the authors' experiments"
+    "blocks of the retain set to compare, at most, evenly spread; 128 in the authors' experiments"
     weights: str | None = None
     "which weights are changed, as a regular expression of names; null: the matrices of all MLPs, as in the paper"
 
@@ -102,7 +104,7 @@ class RepSelect(Method):
                 work.log("notice", text=f"round {number + 1}: no step kept the limit of the KL divergence")
 
     def change(self, work: LanguageWork, weights: Weights, number: int, retained: Watched) -> Change:
-        """What a round moves the weights along, by name: the collapsed gradient."""
+        """The collapsed gradient that a round moves the weights along, by name."""
         name = f"repselect, round {number + 1}"
         shared = {} if self.directions == "forget" else gradients(work, weights, retained)
         gradient = self.forget_gradients(work, weights, number)
@@ -156,7 +158,7 @@ def gradients(work: LanguageWork, weights: Weights, watched: Watched) -> Change:
 
 
 def taken(weights: Weights) -> Change:
-    """The gradients that the weights have, by name; they have none afterwards."""
+    """Take the weights' gradients, by name, and clear them."""
     found = {}
     for name, weight in weights.items():
         gradient, weight.grad = weight.grad, None
@@ -165,7 +167,7 @@ def taken(weights: Weights) -> Change:
 
 
 def descend(parameters: list[nn.Parameter], loss: Tensor, rate: float) -> None:
-    """A step of plain gradient descent."""
+    """Take a step of plain gradient descent."""
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     with torch.no_grad():
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -174,18 +176,18 @@ def descend(parameters: list[nn.Parameter], loss: Tensor, rate: float) -> None:
 
 
 def step(weights: Weights, before: Change, change: Change, scale: float) -> None:
-    """Set the weights to where they were, moved along a change."""
+    """Set the weights to their earlier values plus a scaled change."""
     with torch.no_grad():
         for name, weight in weights.items():
             weight.copy_(before[name].add(change[name].to(weight), alpha=scale))
 
 
 def collapsed(gradient: Tensor, components: int, seed: int, of: Tensor | None = None) -> Tensor:
-    """A gradient (..., outputs, inputs) with leading singular directions brought down on both sides.
+    """A gradient (..., outputs, inputs) with leading singular directions reduced on both sides.
 
     Args:
         components: how many of them.
-        seed: of the draws by which they are found where they are not all of them.
+        seed: seed of the random draws used if not all of them are computed.
         of: the matrix whose directions they are; None: the gradient's own.
     """
     of = gradient if of is None else of

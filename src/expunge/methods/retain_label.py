@@ -18,17 +18,18 @@ class RetainLabel(WholeTraining):
           + \alpha \, \mathbb{E}_{x \in F} \left\| h_\theta(T(x)) - h_{\theta_0}(T(r)) \right\|^2,
           \quad r \in R, \quad h_\theta = D \circ E_\theta$$
 
-    The model is to keep the original's outputs on the retain set, and give for each picture to forget the original's of a
-    picture to keep, as both come in a batch. Squares are means over all that is said, hidden or shown (of a diffusion model
-    the noise that it tells). The whole model trains. The original is run in every step. (In the authors' code for MAGE the
-    second term falls on pictures to keep by a slip; here it falls on those to forget, as in their code for Palette.)
+    The model learns to keep the original's outputs on the retain set, and to give for each picture to forget the
+    original's for a picture to keep, as both come in a batch. Squares are means over the whole output, hidden or shown
+    (for a diffusion model the noise that it predicts). The whole model trains. The original is run in every step. (In
+    the authors' code for MAGE the second term falls on pictures to keep by a slip; here it falls on those to forget, as
+    in their code for Palette.)
 
-    With `labels: pictures` the two targets are the pictures themselves, and squares are means over the hidden pixels as in
-    training; r is then drawn once for each picture to forget. This departs from the authors' code.
+    With `labels: pictures` the two targets are the pictures themselves, and squares are means over the hidden pixels as
+    in training; r is then drawn once for each picture to forget. This departs from the authors' code.
     """
 
     labels: Literal["outputs", "pictures"] = "outputs"
-    "what is wanted: the original's outputs, as in the authors' code, or pictures of the retain set"
+    "targets: the original's outputs, as in the authors' code, or pictures of the retain set"
 
     def apply(self, work: GeneratorWork) -> None:
         retain_set, forget_set = self.sides(work)

@@ -17,8 +17,8 @@ class Retrain(ImageMethod):
     $$\theta = A(R; \theta_{\mathrm{random}}), \quad
       A: \; \min_\theta \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
 
-    What all others approximate, at the full price: the model is trained as the original was (optimizer, schedule, class
-    weights), and the forget set is never looked at.
+    The full-cost method that all others approximate: the model is trained as the original was (optimizer, schedule,
+    class weights), without the forget set.
     """
 
     epochs: PositiveFloat | None = None

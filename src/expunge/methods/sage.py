@@ -14,27 +14,28 @@ if TYPE_CHECKING:
 
 
 class SAGE(Wrapping):
-    r"""SAGE: what a method changed, less what acts on the retain set (Zhang et al. 2026, arXiv:2606.18309).
+    r"""SAGE: a method's change minus the part that acts on the retain set (Zhang et al. 2026, arXiv:2606.18309).
 
     $$\Delta W = U(W_0) - W_0, \qquad W = W_0 + \Delta W \, (I - P_r), \qquad P_r = V_r V_r^\top$$
 
     $$\frac{1}{n} \sum_{t \in R} x_t x_t^\top = V \Lambda V^\top$$
 
     U is any method. x are the inputs of one matrix at the n tokens of the retain set, W x its outputs, and $V_r$ the
-    eigenvectors of the r largest eigenvalues. So each matrix answers these inputs as it did before, and the change acts on
-    what lies across them. From the paper are the setting (the final change of any method is corrected afterwards, by the
-    geometry of a small retain set's inputs) and the projection, the latter after a summary: its text was not at hand. It
-    weakens directions by an objective in closed form; here those that are chosen are taken out whole. Ours are: that the
-    inputs are the original model's, not centred, and all defaults. It is done to the linear layers inside of the model's
-    layers. What else the method changed keeps its change: embeddings, head, norms, biases, experts held in one tensor.
+    eigenvectors of the r largest eigenvalues. So each matrix maps these inputs as before, and the change acts on
+    the orthogonal complement. From the paper are the setting (the final change of any method is corrected afterwards,
+    by the geometry of a small retain set's inputs) and the projection, the latter after a summary: its text was not
+    available. It weakens directions by an objective in closed form; here the chosen ones are removed whole. Ours are:
+    that the inputs are the original model's, not centred, and all defaults. It applies to the linear layers inside of
+    the model's layers. What else the method changed keeps its change: embeddings, head, norms, biases, experts held in
+    one tensor.
     """
 
     energy: Annotated[float, Field(ge=0, le=1)] = 0.9
-    "share of the inputs' squares that the directions hold which the change loses; as few as hold it. 0: none; ours"
+    "share of the inputs' energy (sum of squares) in the removed directions, the fewest that hold it. 0: none; ours"
     rank: PositiveInt | None = None
-    "so many directions of each matrix's inputs in place of `energy`"
+    "number of directions of each matrix's inputs, instead of `energy`"
     blocks: PositiveInt = 64
-    "at most so many blocks of the retain set are looked at, evenly spread; ours"
+    "blocks of the retain set to use, at most, evenly spread; ours"
 
     needs: ClassVar[Needs] = Needs(retain="always", retain_labels=False, kinds=("causal_lm",))
 
@@ -63,7 +64,7 @@ class SAGE(Wrapping):
 
 
 def without(weight: Tensor, base: Tensor, directions: Tensor, inputs_last: bool) -> Tensor:
-    """The weight less what of its change from `base` acts along directions of its inputs.
+    """The weight without the part of its change from `base` that acts along directions of its inputs.
 
     Args:
         directions: (width, r), orthonormal.

@@ -23,12 +23,11 @@ class Salun(ImageMethod):
     $$L = \frac{1}{|F| + |R|} \left( \sum_{(x, y) \in F} -\log p_\theta(y' \mid x)
           + \alpha \sum_{(x, y) \in R} -\log p_\theta(y \mid x) \right), \quad y' \ne y$$
 
-    Random labels on the weights that matter most for the forget set; all others are put back to the bit after every step,
-    since momentum and weight decay would move them too. The threshold is the quantile that leaves `share` of all weights.
-    Both sets are mixed in a batch, as the authors' code does for CIFAR-100; for CIFAR-10 it first goes over the forget set's
-    batches in each epoch, then over the retain set's.
-    Labels are drawn once, from the wrong ones, as the formula says; the authors' code redraws them every epoch, the true
-    one among them.
+    Random labels on the weights that matter most for the forget set; all others are restored exactly after every step,
+    since momentum and weight decay would move them too. The threshold is the quantile that leaves `share` of all
+    weights. Both sets are mixed in a batch, as the authors' code does for CIFAR-100; for CIFAR-10 it first goes over
+    the forget set's batches in each epoch, then over the retain set's. Labels are drawn once, from the wrong ones, as
+    the formula says; the authors' code redraws them every epoch, the true one among them.
     """
 
     share: float = Field(default=0.5, gt=0, le=1)
@@ -73,7 +72,7 @@ class Salun(ImageMethod):
 
 
 def salient(gradients: list[Tensor], share: float) -> list[Tensor]:
-    """Masks of the `share` of all elements with the largest sizes; of equals the first."""
+    """Masks of the `share` of all elements with the largest sizes; the first of equals."""
     sizes = torch.cat([gradient.abs().flatten() for gradient in gradients])
     count = round(share * len(sizes))
     mask = torch.zeros_like(sizes, dtype=torch.bool)

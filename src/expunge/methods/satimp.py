@@ -14,8 +14,8 @@ class SatImp(WGA):
           \left(1 - p_\theta(y \mid x)\right)^{\beta_2}\right]_{\text{fixed}} \left(-\log p_\theta(y \mid x)\right)
           + \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
 
-    `wga` with a second factor, which leaves out what is certain: a token counts most where p is
-    beta / (beta + beta_2), and neither where it is forgotten nor where it is known by heart. So a text that a model
+    `wga` with a second factor, which leaves out what is certain: a token counts most if p is
+    beta / (beta + beta_2), and does not count if it is forgotten or known by heart. So a text that a model
     recites with p near 1 hardly moves at first. With beta_2 0 it is `wga`.
     """
 

@@ -17,9 +17,10 @@ class ScrubR(Scrub):
     $$\theta = \theta_{t^*}, \quad
       t^* = \arg\min_t \left| e_F(\theta_t) - \sum_c \frac{|F_c|}{|F|} e_{V_c}(\theta_T) \right|$$
 
-    A forget error much higher than that of a model which never saw the pictures gives them away as much as a low one. What
-    such a model would err is estimated by the error e of the trained model on held-back pictures V, of the forget set's
-    classes c in its proportions; the weights after the epoch whose forget error is nearest are taken, the latest of equals.
+    A forget error much higher than that of a model which never saw the pictures gives them away as much as a low one.
+    The error of such a model is estimated by the error e of the trained model on held-back pictures V, of the forget
+    set's classes c in its proportions; the weights after the epoch whose forget error is nearest are taken, the latest
+    of equals.
     """
 
     needs: ClassVar[Needs] = Needs(retain="always", validation=True, kinds=("image_classifier",))
@@ -56,5 +57,5 @@ def expected_error(errors: Tensor, labels: Tensor, wanted: Tensor) -> float:
 
 
 def _errors(outputs: Tensor, labels: Tensor) -> Tensor:
-    """(n,) 1 where the answer is wrong."""
+    """(n,) 1 if the answer is wrong."""
     return (outputs.argmax(-1).cpu() != labels.cpu()).float()

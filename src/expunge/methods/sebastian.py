@@ -27,13 +27,14 @@ class Sebastian(ImageMethod):
     $$\text{erase:}\quad \theta_i \leftarrow \mathcal{U}\left(-\tfrac{1}{\sqrt{\text{fan-in}}},
       \tfrac{1}{\sqrt{\text{fan-in}}}\right) \;\text{for the share } s \text{ of smallest } |\theta_i|$$
 
-    $$\text{repair:}\quad \min_\theta \; \frac{\sum_{i \in B} n_{y_i}^{-\kappa} \left(-\log p_\theta(y_i \mid x_i)\right)}
-      {\sum_{i \in B} n_{y_i}^{-\kappa}}
-      + \frac{1}{|B|} \sum_{i \in B} \left(H\left(p_\theta(x_i)\right) - H\left(p_{\theta_0}(x_i)\right)\right)^2$$
+    $$\text{repair:}\quad \min_\theta \; \frac{\sum_{i \in B} n_{y_i}^{-\kappa} \left(-\log p_\theta(y_i \mid
+      x_i)\right)} {\sum_{i \in B} n_{y_i}^{-\kappa}} + \frac{1}{|B|} \sum_{i \in B} \left(H\left(p_\theta(x_i)\right) -
+      H\left(p_{\theta_0}(x_i)\right)\right)^2$$
 
-    Weights and biases of all convolutions and linear layers are ranked together; biases that are pruned stay 0. The repair
-    keeps the entropy H of each retained picture's output at the original's; n is how often a class occurs. In the end
-    weights are rounded to 16 bits. The notebook makes one step more than its epochs say, as it counts past its limit.
+    Weights and biases of all convolutions and linear layers are ranked together; biases that are pruned stay 0. The
+    repair keeps the entropy H of each retained picture's output at the original's; n is how often a class occurs. In
+    the end weights are rounded to 16 bits. The notebook takes one step more than its epochs say, as it counts past its
+    limit.
     """
 
     pruned_share: Annotated[float, Field(ge=0, le=1)] = 0.99
@@ -88,7 +89,7 @@ def renew(model: nn.Module, share: float, generator: torch.Generator) -> None:
 
 @torch.no_grad()
 def round_to_half(model: nn.Module) -> None:
-    """Round weights and running figures to what 16 bits hold; none becomes infinite."""
+    """Round weights and running figures to 16 bits; none becomes infinite."""
     largest = torch.finfo(torch.half).max
     for value in model.state_dict().values():
         if value.is_floating_point():

@@ -23,8 +23,8 @@ class Seif(ImageMethod):
       \frac{1}{|B|} \sum_{i \in B} -\log p_\theta(y_i \mid x_i), \qquad \text{before the last epoch}\quad
       \theta_{\text{first}} \leftarrow \theta_{\text{first}} + \mathcal{N}\left(0, \sigma_{\text{last}}^2\right)$$
 
-    Only the layer that sees the pixels is disturbed. The class weights multiply the loss of a batch as a whole, as the
-    notebook has it: 1 for the most frequent class of the retain set, less for the others, which on balanced data comes to a
+    Only the layer that sees the pixels gets noise. The class weights multiply the loss of a batch as a whole, as in the
+    notebook: 1 for the most frequent class of the retain set, less for the others, which on balanced data comes to a
     lower learning rate.
     """
 

@@ -28,8 +28,9 @@ class Sfron(ImageMethod):
       I_S = \mathbb{E}_{B \subset S} \left(\nabla_\theta \, \overline{\ell_B}\right)^2 \text{ at } \theta_0$$
 
     One step up on the forget set along m * gradient of L_F, its length limited, then some steps down on the retain set,
-    alternating, with one optimizer. The weights (of no gradient) of L_F spare pictures that are already forgotten; the
-    mask keeps to weights that matter more for the forget set than for the retain set. Batches are redrawn each round.
+    alternating, with one optimizer. The weights of L_F (without gradient) spare pictures that are already forgotten;
+    the mask selects weights that matter more for the forget set than for the retain set. Batches are redrawn each
+    round.
     """
 
     alpha: PositiveFloat = 25.0
@@ -84,7 +85,8 @@ class Sfron(ImageMethod):
         return (weights / weights.sum() * losses).sum()
 
     def masks(self, work: Work) -> list[Tensor]:
-        """Of each parameter: whether an element matters for the forget set `threshold` times as much as for the other."""
+        """Of each parameter: whether an element matters for the forget set `threshold` times as much as for the
+        other."""
         forget, retain = self._information(work, work.forget), self._information(work, work.retain)
         return [
             (of_forget + TINY) / (of_retain + TINY) >= self.threshold

@@ -27,18 +27,19 @@ class ShrinkPerturb(ImageMethod):
       c^2 = s^2 \sum_{x \in V} \left\|f_{\theta_0}(x) - \bar f_{\theta_0}(x)\right\|^2 \Big/
       \sum_{x \in V} \left\|f_\theta(x) - \bar f_\theta(x)\right\|^2$$
 
-    The weights are mixed with those of a freshly initialised network: enough that single pictures are lost, and little enough
-    that the retain set is learned again in a fifth of the time. Every run draws another network, so that unlearned models
-    differ about as much as retrained ones do. A model trained for a short time is less sure of itself on new pictures than
-    one trained for long, which alone tells the two apart; so the logits f (their mean over classes taken off) are brought to
-    s times the size that the original's have on held-back pictures V, which neither was trained on. That changes no answer.
-    What unlearned models share of the original makes them a little more alike than retrained ones are; a sharpness s above
-    1 makes up for it. Weights of normalisation and biases become lambda theta_0 + (1 - lambda) theta_fresh, running
-    statistics are reset.
+    The weights are mixed with those of a freshly initialised network: enough that single pictures are lost, and little
+    enough that the retain set is learned again in a fifth of the time. Every run draws another network, so that
+    unlearned models differ about as much as retrained ones do. A model trained for a short time is less sure of itself
+    on new pictures than one trained for long, which alone tells the two apart; so the logits f (their mean over classes
+    taken off) are brought to s times the size that the original's have on held-back pictures V, which neither was
+    trained on. That changes no prediction. What unlearned models share with the original makes them a little more alike
+    than retrained ones; a sharpness s above 1 makes up for it. Weights of normalisation and biases become lambda
+    theta_0 + (1 - lambda) theta_fresh, running statistics are reset.
 
-    The paper says nothing of forgetting; this use, and the matching, are Expunge's own. The forget set is never looked at.
-    How much of it is left depends on mu, which must be tried on a split of its own: the mixture keeps what the original's
-    weights hold of it, only weaker. The matching hides a difference of confidence and takes nothing out of the weights.
+    The paper is not about forgetting; this use, and the matching, are Expunge's own. The forget set is not used.
+    How much of it is left depends on mu, which must be tried on a split of its own: the mixture keeps what the
+    original's weights contain of it, only weaker. The matching hides a difference of confidence and removes nothing
+    from the weights.
     """
 
     shrink: Annotated[float, Field(ge=0, le=1)] = 0.8
@@ -56,7 +57,7 @@ class ShrinkPerturb(ImageMethod):
     class_weights: bool = False
     "weigh classes as the original's training did"
     sharpness: NonNegativeFloat = 1.15
-    "s: size of the logits on held-back pictures, of the original's there; 0 leaves them as the repair made them"
+    "s: size of the logits on held-back pictures relative to the original's; 0 leaves them as the repair made them"
 
     needs: ClassVar[Needs] = Needs(forget=False, retain="always", validation=True, kinds=("image_classifier",))
 
@@ -75,7 +76,7 @@ class ShrinkPerturb(ImageMethod):
 
     @torch.no_grad()
     def mix(self, work: Work) -> None:
-        """Mix the weights with those of a new network; running figures become the new one's."""
+        """Mix the weights with those of a new network; running statistics become the new one's."""
         twin = copy.deepcopy(work.model)
         reset([twin], work.generator("fresh"))
         for weight, new in zip(work.model.parameters(), twin.parameters(), strict=True):

@@ -16,10 +16,10 @@ class SimNPO(Method):
           \log p_\theta(y \mid x) - \gamma\right)\right)
           + \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
 
-    NPO without a reference model: the likelihood is divided by the answer's length |y| in tokens (1 for an image), and a
-    margin gamma takes the reference's place. It stands inside beta as in the authors' code and in OpenUnlearning, which
-    calls it delta; in the paper's equation it stands outside, so that the paper's gamma is beta times this one. |y|
-    counts the tokens that are predicted: of plain text those codes count its first one, too.
+    NPO without a reference model: the likelihood is divided by the answer's length |y| in tokens (1 for an image), and
+    a margin gamma takes the reference's place. It is multiplied by beta as in the authors' code and in OpenUnlearning,
+    which calls it delta; in the paper's equation it is not, so that the paper's gamma is beta times this one. |y|
+    counts the tokens that are predicted: for plain text those codes count its first one, too.
     """
 
     beta: PositiveFloat = 4.5

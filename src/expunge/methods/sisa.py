@@ -22,7 +22,7 @@ class Sisa(Method):
     shards: PositiveInt = 8
     "models, each of its own part of the data"
     slices: PositiveInt = 4
-    "parts of a shard that are added one after the other; more save more, and take more disk"
+    "parts of a shard, added one after the other; more of them save more, and take more disk"
     epochs: PositiveFloat | None = None
     "passes over a shard's pictures, over all slices together; default: the recipe's `fitting`"
     learning_rate: PositiveFloat | None = None
@@ -36,6 +36,6 @@ class Sisa(Method):
     together: str | None = Field(default=None)
     "a column (a person's name or number): pictures of one value are in one shard and slice, so one request touches one"
     vote: Literal["mean", "majority"] = "mean"
-    "how the shards' answers become one: mean probability, or most first choices (mean probability where they tie)"
+    "how the shards' outputs are combined: mean probability, or most first choices (mean probability where they tie)"
 
     needs: ClassVar[Needs] = Needs(forget=False, retain="always", kinds=("sharded_classifier",))

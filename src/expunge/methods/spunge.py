@@ -24,24 +24,24 @@ class Spunge(Wrapping):
     $$F = \bigcup_a F_a, \qquad \delta_a = U(\theta_0, F_a) - \theta_0, \qquad
       \theta = \theta_0 + \lambda \, \mathrm{TIES}(\{\delta_a\})$$
 
-    U is any method, and a the values of a column of the data, or clusters of like meaning. TIES (Yadav et al. 2023,
+    U is any method, and a the values of a column of the data, or clusters of similar meaning. TIES (Yadav et al. 2023,
     arXiv:2306.01708) trims every change to its `density` largest entries, elects for each weight the sign of the sum of
-    what is left,
+    the rest,
 
     $$s = \mathrm{sgn} \sum_a \mathrm{trim}(\delta_a), \qquad
       \mathrm{TIES} = \frac{\sum_a [\mathrm{sgn}\,\mathrm{trim}(\delta_a) = s] \; \mathrm{trim}(\delta_a)}
       {\sum_a [\mathrm{sgn}\,\mathrm{trim}(\delta_a) = s]}$$
 
-    and takes the mean of the changes that agree with it. Trimming is by weight matrix, where the authors take all weights
-    as one vector: so no layer loses all of its change. Where the sum is 0 no sign is elected and the change is 0; the
-    authors' code takes the sign of the majority of all weights there. One part is trained after another, so that the cost
-    is that of the method on the whole set, where an epoch is a pass over the part.
+    and takes the mean of the changes that agree with it. Trimming is by weight matrix, where the authors take all
+    weights as one vector: so no layer loses all of its change. Where the sum is 0 no sign is elected and the change is
+    0; the authors' code takes the sign of the majority of all weights there. One part is trained after another, so that
+    the cost is that of the method on the whole set, where an epoch is a pass over the part.
     """
 
     split_by: str | None = "group"
-    "column of the data to split by; null: clusters of like meaning"
+    "column of the data to split by; null: clusters of similar meaning"
     clusters: PositiveInt = 4
-    "how many, where there is no column"
+    "number of clusters, if there is no column"
     density: Annotated[float, Field(gt=0, le=1)] = 0.2
     "share of each weight's changes that is kept, the largest; 0.2 in the TIES paper"
     scale: PositiveFloat = 1.0
@@ -70,7 +70,7 @@ class Spunge(Wrapping):
         work.put({name: base[name] + self.scale * merged[name].to(base[name]) for name in base})
 
     def unlearn(self, work: LanguageWork, base: Weights, name: str, rows: list[int]) -> Weights:
-        """What the method changes where only a part of the forget set is there."""
+        """The method's change with only a part of the forget set."""
         work.put(base)
         part = work.part(name, rows)
         part.carry_out(self.carried_out, name)
@@ -90,7 +90,7 @@ def ties(changes: list[Weights], density: float) -> Weights:
 
 
 def trim(change: Tensor, density: float) -> Tensor:
-    """The `density` largest entries of a change by size (at least one, and what is as large as the least of them), else 0."""
+    """The `density` largest entries of a change by size (at least one, ties included), else 0."""
     sizes = change.abs().flatten()
     kept = max(1, round(density * len(sizes)))
     least = sizes.kthvalue(len(sizes) - kept + 1).values

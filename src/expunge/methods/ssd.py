@@ -20,29 +20,31 @@ class SSD(ImageMethod):
       \theta_i \leftarrow \min\left(\lambda \frac{I_{D,i}}{I_{F,i}}, 1\right) \theta_i
       \;\text{where } I_{F,i} > \alpha \, I_{D,i}$$
 
-    Weights that matter much more for the forget set than for all training pictures D are made smaller. Nothing is trained.
+    Weights that matter much more for the forget set than for all training pictures D are made smaller. Nothing is
+    trained.
 
     Without labels (Foster et al. 2024, arXiv:2402.19308) the importance is how far a weight moves the outputs:
 
     $$I_S = \frac{1}{|\mathcal{B}_S|} \sum_{B \in \mathcal{B}_S}
       \left|\nabla_\theta\, \frac{1}{|B|} \sum_{x \in B} \lVert f_\theta(x) \rVert_2^2 \right|$$
 
-    With an adaptive alpha (Schoepf et al. 2024, arXiv:2402.10098) the size of the forget set says how many weights are
-    chosen:
+    With an adaptive alpha (Schoepf et al. 2024, arXiv:2402.10098) the size of the forget set decides how many weights
+    are chosen:
 
     $$\alpha = \text{percentile}_{q}\left(I_F / I_D\right), \qquad q = 100 - \ln\left(1 + 100 \, |F| / |D|\right)$$
     """
 
     importance: Literal["loss", "outputs"] = "loss"
-    "of a weight: by its gradient of the loss, or (without labels) of the outputs' length"
+    "importance of a weight: by the gradient of the loss, or (without labels) of the outputs' length"
     alpha: PositiveFloat = 10.0
     "how many times more important for the forget set a chosen weight is; 10 in the paper"
     adaptive: bool = False
-    "choose alpha by the size of the forget set, in place of `alpha`"
+    "choose alpha by the size of the forget set, instead of `alpha`"
     dampening: PositiveFloat = 1.0
     "lambda; 1 in the paper"
     batch_size: PositiveInt = 128
-    "pictures whose gradients are averaged before they are squared; 128 in the authors' code, 64 in a script for transformers"
+    """pictures whose gradients are averaged before they are squared; 128 in the authors' code, 64 in a script for
+    transformers"""
 
     def apply(self, work: Work) -> None:
         whole = self.importances(work, work.retain.joined(work.forget), "all")
@@ -55,7 +57,7 @@ class SSD(ImageMethod):
                 parameter.mul_(damping(usual, special, alpha, self.dampening))
 
     def importances(self, work: Work, pictures: Pictures, name: str) -> list[Tensor]:
-        """Of every trainable tensor, in evaluation mode."""
+        """Importance of every trainable tensor's weights, in evaluation mode."""
 
         def length(batch: ImageBatch) -> Tensor:
             return work.task.logits_of(batch.pixels).square().sum(-1).mean()
@@ -72,7 +74,7 @@ class SSD(ImageMethod):
 
 
 def damping(usual: Tensor, special: Tensor, alpha: float, dampening: float) -> Tensor:
-    """What each weight is multiplied with: 1 where it is not chosen, and never more."""
+    """Factor of each weight: 1 if it is not chosen, and never more."""
     factor = (dampening * usual / special).clamp(max=1)
     return torch.where(special > alpha * usual, factor, torch.ones_like(factor))
 

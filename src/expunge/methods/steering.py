@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 
 class Steering(Method):
-    r"""Ablation of a direction in each layer, from what the layer writes (Arditi et al. 2024, arXiv:2406.11717).
+    r"""Ablation of a direction from each layer's outputs (Arditi et al. 2024, arXiv:2406.11717).
 
     $$W \leftarrow W - \lambda \, v_l v_l^\top W, \qquad b \leftarrow b - \lambda \, v_l v_l^\top b$$
 
     $$v_l \propto \arg\min_{w} \min_{c} \; \frac{1}{n} \sum_i \log\left(1 + e^{-y_i (w^\top h_{il} + c)}\right)
           + \frac{\rho}{2} \lVert w \rVert^2$$
 
-    h is the mean hidden state of a block of forget (y = 1) or retain set (y = -1) after layer l, each coordinate brought to
-    standard deviation 1 for the fit; W and b are the matrices and biases through which layer l adds to the residual stream,
-    of experts too. They are found by trying what moves the stream, whatever their names are. Behind a norm (Gemma 2, OLMo 2)
-    the direction is what the norm makes $v_l$ of. A model of which a direction cannot be removed so (one that norms or gates
-    the stream itself: BERT, RWKV) is refused. The paper takes
-    the difference of means for v and one direction for all layers; probes by layer are from inference-time intervention
-    (Li et al. 2023, arXiv:2306.03341). Nothing is trained, and nothing has to be done at generation: the saved model is a
-    plain one. What the layers below wrote before stays in the stream; only what these layers add loses the direction.
+    h is the mean hidden state of a block of forget (y = 1) or retain set (y = -1) after layer l, each coordinate
+    brought to standard deviation 1 for the fit; W and b are the matrices and biases through which layer l adds to the
+    residual stream, of experts too. They are found by testing which ones move the stream, whatever their names. Behind
+    a norm (Gemma 2, OLMo 2) the direction is the one that the norm maps to $v_l$. A model whose direction cannot be
+    removed so (one that norms or gates the stream itself: BERT, RWKV) is refused. The paper takes the difference of
+    means for v and one direction for all layers; probes by layer are from inference-time intervention (Li et al. 2023,
+    arXiv:2306.03341). Nothing is trained, and nothing has to be done at generation: the saved model is a plain one.
+    What the layers below wrote before stays in the stream; only what these layers add loses the direction.
     """
 
     scale: PositiveFloat | None = 1.0
-    "lambda; 1 takes the direction out whole; null: chosen among `scales`"
+    "lambda; 1 removes the direction completely; null: chosen among `scales`"
     scales: tuple[PositiveFloat, ...] = (0.25, 0.5, 0.75, 1.0, 1.5)
-    "what is tried where no scale is given"
+    "scales to try if none is given"
     perplexity_limit: NonNegativeFloat = 0.05
-    "rise of the perplexity of clean text that a scale may cost, as a share"
+    "rise of the perplexity of clean text that a scale may cause, as a share"
     direction: Literal["probe", "means"] = "probe"
     "v: the probe's, or the difference of the sets' means"
     first_layer: NonNegativeInt = 0
@@ -49,11 +49,11 @@ class Steering(Method):
     last_layer: NonNegativeInt | None = None
     "the last one; default: the model's last"
     blocks: PositiveInt = 256
-    "at most so many blocks of each set are looked at"
+    "blocks of each set to use, at most"
     ridge: PositiveFloat = 0.1
     "rho, of the probe's fit"
     weights: str | None = None
-    "only those W and b of whose names this regular expression is found; null: all through which a layer writes"
+    "regular expression of the names of W and b to change; null: all through which a layer writes"
 
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("causal_lm",))
 
@@ -81,11 +81,11 @@ class Steering(Method):
         return torch.nn.functional.normalize(found.float(), dim=1)
 
     def writers(self, task: LayeredTask) -> dict[int, list[Writer]]:
-        """What is changed, by layer.
+        """The weights to change, by layer.
 
         Raises:
-            RecipeError: nothing is, by the method's settings.
-            ModelError: the layers cannot be tried.
+            RecipeError: the method's settings select nothing.
+            ModelError: the layers cannot be tested.
         """
         last = len(task.layers) - 1 if self.last_layer is None else min(self.last_layer, len(task.layers) - 1)
         found = {layer: task.structure().writers(layer) for layer in range(self.first_layer, last + 1)}
@@ -105,7 +105,7 @@ class Steering(Method):
     def remove_all(
         self, task: LayeredTask, writers: dict[int, list[Writer]], directions: Tensor, put: Callable[[float], None]
     ) -> None:
-        """Take the directions out whole, and see that no layer adds anything along its own any more.
+        """Remove the directions completely, and check that no layer adds anything along its own any more.
 
         Raises:
             ModelError: one still does.
@@ -117,13 +117,13 @@ class Steering(Method):
             left = structure.left(layer, directions[layer], was)
             if left:
                 raise ModelError(
-                    f"layer {layer} of {type(task.model).__name__} writes to the residual stream through more than matrices: "
-                    "a direction cannot be taken out of its weights",
+                    f"layer {layer} of {type(task.model).__name__} writes to the residual stream through more than "
+                    "matrices: a direction cannot be taken out of its weights",
                     seen=f"{left:.0%} of what it adds along the direction is left without it; changed: "
                     + (", ".join(each.name for each in writers[layer]) or "nothing"),
                     allowed="layers that add the outputs of matrices, or their norm, to the stream",
-                    next_step="use another method, such as task_vector_negation; or name weights that are to be changed all "
-                    "the same: --method.weights REGULAR_EXPRESSION",
+                    next_step="use another method, such as task_vector_negation; or name the weights to change "
+                    "yourself: --method.weights REGULAR_EXPRESSION",
                 )
 
 
@@ -139,7 +139,7 @@ def without(
 
 
 def probe(toxic: Tensor, clean: Tensor, ridge: float) -> Tensor:
-    """(width,) the weights of a logistic regression that tells `toxic` from `clean` (n, width)."""
+    """(width,) the weights of a logistic regression that separates `toxic` from `clean` (n, width)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 

@@ -23,9 +23,9 @@ class Sun(ImageMethod):
 
     $$\text{repair:}\quad \min_\theta \; \mathbb{E}_{R}\left[-\log p_\theta(y \mid x)\right]$$
 
-    Each epoch e picks tensors S_e of weights at random; only they, and all normalisation, are trained in it. Noise goes to a
-    part N_e of them, but to no tensor that was picked in an epoch before. In the first epochs the reinitialised head takes
-    the place of noise. Every epoch has an optimizer of its own; the repair trains everything.
+    Each epoch e picks weight tensors S_e at random; only they, and all normalisation, are trained in it. Noise goes to
+    a part N_e of them, but to no tensor that was picked in an epoch before. In the first epochs the reinitialised head
+    takes the place of noise. Every epoch has an optimizer of its own; the repair trains everything.
     """
 
     reset_epochs: NonNegativeInt = 1
@@ -33,7 +33,7 @@ class Sun(ImageMethod):
     noise_epochs: NonNegativeInt = 4
     "epochs with noise; 4 in the notebook"
     picked: PositiveInt = 9
-    "tensors of weights picked an epoch; 9 in the notebook, of 28 of a ResNet-18; of 22 here, no normalisation among them"
+    "tensors of weights picked an epoch; 9 in the notebook, of 28 of a ResNet-18; of 22 here, without normalisation"
     noise: NonNegativeFloat = 0.04
     "sigma: standard deviation of the noise; 0.04 in the notebook"
     noise_share: Annotated[float, Field(ge=0, le=1)] = 0.7

@@ -25,17 +25,17 @@ class TAR(WrappingLoss):
     $$g = \lambda \, \frac{1}{K} \sum_{k=1}^{K} \nabla L_T(\theta_k) + \nabla L_R(\theta), \qquad
       \theta_0 = \theta, \quad \theta_k = \mathrm{AdamW}(\theta_{k-1}, \nabla L_F(\theta_{k-1}))$$
 
-    An adversary fine-tunes the model on the forget set for K steps; the forget loss is then taken where it stands, after
+    An adversary fine-tunes the model on the forget set for K steps; the forget loss is then taken at its weights, after
     each of them, and its gradient there moves the model itself (to first order: how the adversary's path depends on the
     model is left out, as in the authors' code). $L_F$ is the mean of -log p over the labelled tokens of the forget set,
-    $L_T$ minus the entropy of what is said there, or the forget term of any method, and $L_R$ that method's retain term. So
+    $L_T$ minus the entropy of the outputs, or the forget term of any method, and $L_R$ that method's retain term. So
     the method gives the retain term, and with `tamper: method` the forget term.
 
-    In the paper the adversary trains on other batches than those of $L_T$, for 64 steps, three adversaries a step with rates
-    drawn of three, some of them on harmless text, on 8 cards; here it is one, on the step's own batch, at one rate, and few
-    steps. The paper begins from a model that was unlearned already: carry out another method before. A step runs the
-    forget set 2 K times, and holds the trained weights five more times: an adapter is the way for large models. What is
-    logged as the forget loss is $L_F$ at the weights themselves.
+    In the paper the adversary trains on other batches than those of $L_T$, for 64 steps, three adversaries a step with
+    rates drawn of three, some of them on harmless text, on 8 cards; here it is one, on the step's own batch, at one
+    rate, and few steps. The paper begins from a model that was unlearned already: run another method before. A step
+    runs the forget set 2 K times, and holds the trained weights five more times: use an adapter for large models. What
+    is logged as the forget loss is $L_F$ at the weights themselves.
     """
 
     inner_steps: PositiveInt = 4
@@ -43,7 +43,8 @@ class TAR(WrappingLoss):
     inner_learning_rate: PositiveFloat = 4e-5
     "of the adversary; drawn of 2e-5, 4e-5 and 1e-4 in the authors' code"
     every: PositiveInt = 1
-    "the forget loss is taken after every so many of its steps, with weight lambda / K each time; 1 in the authors' code"
+    """the forget loss is taken each time after this many of its steps, with weight lambda / K each time; 1 in the
+    authors' code"""
     tamper: Literal["entropy", "method"] = "entropy"
     "L_T: minus the entropy, as in the paper for hazardous knowledge, or the method's forget term"
     tamper_weight: NonNegativeFloat = 4.0
@@ -77,7 +78,7 @@ class TAR(WrappingLoss):
             self.add_part(gradients, "retain")
 
     def tampered(self, gradients: Gradients) -> None:
-        """Add the gradient of L_T where the weights are."""
+        """Add the gradient of L_T at the current weights."""
         if self.tamper == "method":
             self.add_part(gradients, "forget")
             return

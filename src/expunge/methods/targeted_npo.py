@@ -27,28 +27,29 @@ class TargetedNPO(Method):
     $$w = \arg\min_w \min_b \sum_i c_i \log\left(1 + e^{-s_i (\sum_{v \in i} w_v + b)}\right)
           + \tfrac{1}{2} \lVert w \rVert^2$$
 
-    A token is unwanted as part of a word that speaks for a text being one to forget: by the word's weight w in a logistic
-    regression over all texts i, of the forget set (s = 1) and the retain set (s = -1), both weighed alike by c. What the
-    words around an insult are is explained by the insult, so they get no weight; and names of groups of people are never
-    unwanted. Of an unwanted word's tokens those count that stand in such words at least as often as in others: the first
-    one of many an insult opens harmless words too. Each unwanted token is pushed down in its place by NPO, a token for an
-    example; everywhere else, in the forget set too, the model is held to what it said before. So the two sets should be
-    alike in all but what is to go. The paper finds unwanted words by a language model, and compares logits in place of
-    likelihoods. The words and their weights are in the run folder, `stages/unwanted-words-*/words.json`.
+    A token is unwanted as part of a word that marks texts to forget, by the word's weight w in a logistic
+    regression over all texts i, of the forget set (s = 1) and the retain set (s = -1), both weighted equally by c. The
+    words around an insult get no weight, since the insult explains them; and names of groups of people are never
+    unwanted. Of an unwanted word's tokens those count that occur in such words at least as often as in others: the
+    first token of many insults also begins harmless words. Each unwanted token is pushed down in its place by NPO, with
+    a token as an example; everywhere else, in the forget set too, the model keeps its outputs. So the two sets should
+    be alike except for what is to be forgotten. The paper finds unwanted words with a language model, and compares
+    logits instead of likelihoods. The words and their weights are in the run folder,
+    `stages/unwanted-words-*/words.json`.
 
-    With `push: vocabulary`, which is ours, not only the unwanted token that stands in a text is pushed down, but in every
-    place where the base model might say one, all of them together:
+    With `push: vocabulary`, which is ours, not only the unwanted token of a text is pushed down, but in every
+    place where the base model might produce one, all of them together:
 
     $$L = \frac{1}{|F|} \sum_{(x, y) \in F} \left( -\gamma \, [q_{\mathrm{ref}}(x) \ge \mu] \, \frac{2}{\beta}
           \log \sigma\!\left(-\beta \log \frac{q_\theta(x)}{q_{\mathrm{ref}}(x)}\right)
           - \kappa \sum_{v \notin U} \frac{p_{\mathrm{ref}}(v \mid x)}{1 - q_{\mathrm{ref}}(x)}
           \log p_\theta(v \mid x) \right) + \alpha \, \ell_R, \qquad q(x) = \sum_{v \in U} p(v \mid x)$$
 
-    U are the tokens that stand in unwanted words at least as often as in others, and three times or more.
+    U are the tokens that occur in unwanted words at least as often as in others, and at least three times.
     """
 
     push: Literal["words", "vocabulary"] = "words"
-    "what is pushed down: the unwanted words that stand in the texts, or, in each place, all unwanted tokens that might"
+    "what is pushed down: the unwanted words in the texts, or, in each place, all unwanted tokens that might occur"
     push_weight: NonNegativeFloat = 0.3
     "gamma, of the push on the vocabulary; as tried on toxic speech"
     least_mass: PositiveFloat = 0.005
@@ -63,7 +64,7 @@ class TargetedNPO(Method):
     retain_weight: NonNegativeFloat = 0.4
     "alpha, of the retain set"
     retain_target: Literal["text", "base", "both"] = "both"
-    "what R is labelled with: its own text, or what the base model says there; both: one half so, the other so"
+    "labels of R: its own text, or the base model's outputs; both: half of each"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
 
@@ -89,7 +90,7 @@ class TargetedNPO(Method):
         return -2 / self.beta * F.logsigmoid(-self.beta * log_ratio)
 
     def on_vocabulary(self, log_p: Tensor, base: UnwantedSaid) -> Tensor:
-        """(rows,) the loss of each place, by log-probabilities (rows, vocabulary)."""
+        """(rows,) the loss of each place, from log-probabilities (rows, vocabulary)."""
         log_mass = log_p[:, base.tokens].logsumexp(-1)
         pushed = base.mass >= self.least_mass
         away = self.away(log_mass - torch.where(pushed, base.mass, 1.0).log())

@@ -18,14 +18,14 @@ Weights = dict[str, Tensor]
 
 
 class TaskVectorNegation(Method):
-    r"""Negation of a task vector: learn it, and take the change away (Ilharco et al. 2023, arXiv:2212.04089).
+    r"""Negation of a task vector: learn it, then subtract it (Ilharco et al. 2023, arXiv:2212.04089).
 
     $$\tau = \theta_{F} - \theta_{0}, \qquad \theta = \theta_{0} - \lambda \, w_l \, \tau$$
 
     $$\theta_F = \arg\min_\theta \frac{1}{|F|} \sum_{(x, y) \in F} -\log p_\theta(y \mid x)$$
 
-    trained from $\theta_0$. Where `clean` says so, a second vector $\tau_R$ is trained on the retain set in the same way
-    and taken out of the first: subtracted ($\tau - \tau_R$), or projected out of each weight
+    trained from $\theta_0$. With `clean`, a second vector $\tau_R$ is trained on the retain set in the same way
+    and removed from the first: subtracted ($\tau - \tau_R$), or projected out of each weight
     ($\tau - \tau_R \langle \tau, \tau_R \rangle / \lVert \tau_R \rVert^2$); those two are not in the paper.
 
     Without a `scale` the scales are tried on prompts and clean text held out for it: the one with the least toxicity is
@@ -35,13 +35,13 @@ class TaskVectorNegation(Method):
     scale: PositiveFloat | None = None
     "lambda; default: chosen among `scales`"
     scales: tuple[PositiveFloat, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-    "what is tried where no scale is given"
+    "scales to try if none is given"
     perplexity_limit: NonNegativeFloat = 0.05
-    "rise of the perplexity of clean text that a scale may cost, as a share"
+    "rise of the perplexity of clean text that a scale may cause, as a share"
     layer_scale: Literal["equal", "even", "rising", "falling"] = "equal"
     "w of layer l of L, from 0: 1; what makes each layer change by the same share of its length; (l + 1) / L; 1 - l / L"
     clean: Literal["ignore", "subtract", "project"] = "ignore"
-    "what is done with the vector of the retain set"
+    "how the vector of the retain set is used"
 
     needs: ClassVar[Needs] = Needs(kinds=("causal_lm",))
 
@@ -59,7 +59,7 @@ class TaskVectorNegation(Method):
         put(work.choose(self.scales, put, self.perplexity_limit) if self.scale is None else self.scale)
 
     def vector(self, work: LanguageWork, base: Weights) -> Weights:
-        """What is to be taken away, by weight: with what `clean` and `layer_scale` do to it."""
+        """The vector to subtract, by weight, after `clean` and `layer_scale`."""
 
         def learnt(name: str, of_retain: bool) -> Weights:
             work.put(base)
@@ -89,9 +89,9 @@ def layered(
     how: Literal["equal", "even", "rising", "falling"],
     layer_of: Callable[[str], int | None],
 ) -> Weights:
-    """A vector with a factor for each layer; what belongs to no layer (embeddings, the head) keeps the factor 1.
+    """A vector with a factor for each layer; weights outside of layers (embeddings, the head) keep the factor 1.
 
-    "even" brings every layer's change to the same share of the layer's length, in the mean over layers what it was.
+    "even" gives every layer's change the same share of the layer's length, with the same mean over layers.
     """
     if how == "equal":
         return vector

@@ -20,7 +20,7 @@ TRANSPOSED_SHARE = 246 / 512
 
 @torch.no_grad()
 def transpose(model: nn.Module) -> None:
-    """Turn height into width in every square kernel of a convolution."""
+    """Transpose every square kernel of the convolutions."""
     for _, module in leaves(model, nn.Conv2d):
         weight = module.weight
         assert isinstance(weight, Tensor)
@@ -29,7 +29,8 @@ def transpose(model: nn.Module) -> None:
 
 
 def guessed(work: Work) -> Tensor:
-    """(n,) labels for the forget set: the original's answers to held-back pictures of the same class, drawn at random.
+    """(n,) labels for the forget set: the original's predictions for held-back pictures of the same class, drawn at
+    random.
 
     A class without any held back keeps its label.
 
@@ -58,15 +59,15 @@ class Toshi(ImageMethod):
 
     $$\text{repair:}\quad \min_\theta \; \mathbb{E}_{R}\left[-\log p_\theta(y \mid x)\right]$$
 
-    The erasing draws nothing: models differ by the order of pictures in the repair alone. Kernels that are not square stay
-    as they are. In the contest 246 of the 512 models were made so, the others by training on the retain set and on the
-    forget set under the labels that a retrained model would be expected to mistake it for:
+    The erasing is deterministic: models differ only by the order of pictures in the repair. Kernels that are not square
+    stay unchanged. In the contest 246 of the 512 models were made so, the others by training on the retain set and on
+    the forget set under the labels that a retrained model would be expected to predict:
 
     $$\text{guess:}\quad y'_x \sim \hat P_V(\arg\max_c p_{\theta_0}(c \mid x_v) \mid y_v = y_x), \qquad
       \min_\theta \; \mathbb{E}_{R \cup F'}\left[-\log p_\theta(y \mid x)\right]$$
 
-    `half` chooses. How the authors guessed is not public in full; here it is the original's answer to a picture of the same
-    class drawn from those held back, V, of which it knows as little as a retrained model of the forget set.
+    `half` chooses. How the authors guessed is not public in full; here it is the original's prediction for a picture of
+    the same class drawn from the held-back ones V, which it knows as little as a retrained model knows the forget set.
     """
 
     half: Literal["transposed", "guessed", "either"] = "transposed"

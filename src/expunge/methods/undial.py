@@ -19,13 +19,13 @@ class UNDIAL(Method):
 
     $$q(v \mid x) \propto p_{\mathrm{ref}}(v \mid x) \, e^{-\beta [v = y]}$$
 
-    The model learns what it said itself, with the true token's logit lowered by beta. The target is fixed, so the loss has
-    a minimum where nothing more is pushed, and needs no retain set. The reference is the model before unlearning, over its
+    The model learns its own output, with the true token's logit lowered by beta. The target is fixed, so the loss has
+    a minimum, and needs no retain set. The reference is the model before unlearning, over its
     whole vocabulary, made of stored hidden states and a copy of its head.
 
     OpenUnlearning's code departs from this: its mean is over all positions, of prompt and padding too, where the label
-    -100 stands for the 100th token from the vocabulary's end, whose logit is lowered there. Of rows of 64 prompt and 30
-    answer tokens, the answer is 32 % of the loss; the rest keeps the prompts as they were, less that one token.
+    -100 stands for the 100th token from the vocabulary's end, whose logit is lowered there. For rows of 64 prompt and
+    30 answer tokens, the answer is 32 % of the loss; the rest keeps the prompts as they were, without that one token.
     """
 
     beta: PositiveFloat = 10.0
@@ -33,7 +33,7 @@ class UNDIAL(Method):
     retain_weight: NonNegativeFloat = 0.0
     "alpha; 0 in the paper, which uses no retain set"
     retain_target: Literal["text", "base"] = "text"
-    "what R is labelled with: its own text, or what the base model says there"
+    "labels of R: its own text, or the base model's outputs"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
     signals: ClassVar[tuple[Wanted, ...]] = (ForgetDistributions(),)
@@ -43,6 +43,6 @@ class UNDIAL(Method):
         return self.with_retain(step, forget)
 
     def cross_entropy(self, log_p: Tensor, log_ref: Tensor, target: Tensor) -> Tensor:
-        """(rows,) of the adjusted reference with the model, both (rows, classes)."""
+        """(rows,) cross-entropy of the model against the adjusted reference, both (rows, classes)."""
         lowered = log_ref.scatter_add(1, target[:, None], torch.full_like(log_ref[:, :1], -self.beta))
         return -(lowered.softmax(-1) * log_p).sum(-1)

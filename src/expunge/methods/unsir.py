@@ -23,15 +23,15 @@ class Unsir(ImageMethod):
     $$\text{impair:} \; \min_\theta \; -\log p_\theta(y \mid x) \text{ over } R' \cup \bigcup_c \{(N_c, c)\}, \quad
       \text{repair:} \; \min_\theta \; -\log p_\theta(y \mid x) \text{ over } R'$$
 
-    For each class to forget noise is learned that the original is most wrong about; one pass over the noise under the
-    name of that class, beside a part R' of the retain set, breaks what was known of it, and one more pass over R' mends the
-    rest. The pictures to forget are not looked at, only their classes: where just some pictures of a class are to be
-    forgotten, it harms the others of that class too, as far as the retain set does not mend them.
+    For each class to forget, noise is learned that the original is most wrong about. One pass over the noise under the
+    name of that class, together with a part R' of the retain set, damages what was known of it, and one more pass over
+    R' repairs the rest. The pictures to forget are not used, only their classes: if only some pictures of a class are
+    to be forgotten, it harms the others of that class too, as far as the retain set does not repair them.
 
-    The authors' notebook goes over the three colours of a picture where it means the pictures of a batch, and names all
-    noise class 0: 60 noise pictures a class in the impairing set, where this has 5,120 under the class's own name. With two
-    of ten classes that is 1.5 % of the set against 56 %. `noise_used: 3` gives its 60. Figures of theirs are not to be had
-    with the defaults.
+    The authors' notebook goes over the three colours of a picture instead of the pictures of a batch, and labels all
+    noise class 0: 60 noise pictures a class in the impairing set, where this has 5,120 under the class's own name. With
+    two of ten classes that is 1.5 % of the set against 56 %. `noise_used: 3` gives its 60. Their figures cannot be
+    reproduced with the defaults.
     """
 
     noise_size: PositiveInt = 256
@@ -45,9 +45,10 @@ class Unsir(ImageMethod):
     noise_repeats: PositiveInt = 20
     "how often each noise picture is in the impairing set; 20 in the authors' code"
     noise_used: PositiveInt | None = None
-    "so many of the learned noise pictures, the first ones, are in it; null: all, as the paper means; 3 in the authors' code"
+    "number of learned noise pictures in it, from the first; null: all, as in the paper; 3 in the authors' code"
     noise_mode: Literal["train", "eval"] = "train"
-    "whether batch normalisation goes by the noise itself while it is learned, as in the authors' code, or by what it learned"
+    """whether batch normalisation uses the noise's own statistics while it is learned, as in the authors' code, or the
+    running ones"""
     retain_per_class: PositiveInt = 1000
     "pictures a class of R', drawn once; 1000 in the authors' code"
     impair_epochs: PositiveFloat = 1
@@ -92,7 +93,7 @@ class Unsir(ImageMethod):
         noise.requires_grad_()
         labels = torch.full((self.noise_size,), label, device=work.task.device)
         optimizer = torch.optim.Adam([noise], lr=self.noise_learning_rate)
-        judge = work.frozen(work.original.model)  # a copy, whose running figures may change
+        judge = work.frozen(work.original.model)  # a copy, whose running statistics may change
         judge.model.train(self.noise_mode == "train")
         with torch.random.fork_rng():
             torch.manual_seed(int(torch.randint(1 << 31, (1,), generator=work.generator("noise", label, "dropout"))))

@@ -16,8 +16,8 @@ class WGA(Method):
     $$L = -\gamma \, \frac{1}{|F|} \sum_{(x, y) \in F} \left[p_\theta(y \mid x)^{\beta}\right]_{\text{fixed}}
           \left(-\log p_\theta(y \mid x)\right) + \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
 
-    Gradient ascent in which a token counts less the less likely it has become: the weight has no gradient of its own, and
-    takes the ascent's fall without end away. With beta 0 it is gradient difference.
+    Gradient ascent in which a token counts less the less likely it has become: the weight has no gradient of its own,
+    and bounds the ascent. With beta 0 it is gradient difference.
     """
 
     beta: NonNegativeFloat = 1.0
@@ -27,7 +27,7 @@ class WGA(Method):
     retain_weight: NonNegativeFloat = 1.0
     "alpha; 1 of OpenUnlearning's grid of 0.1, 1 and 10"
     retain_target: Literal["text", "base"] = "text"
-    "what R is labelled with: its own text, or what the base model says there"
+    "labels of R: its own text, or the base model's outputs"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
 
@@ -39,5 +39,5 @@ class WGA(Method):
         return self.with_retain(step, forget)
 
     def weights(self, nll: Tensor) -> Tensor:
-        """(rows,) of tokens that cost so many nats."""
+        """(rows,) weights of tokens with these losses in nats."""
         return torch.exp(-self.beta * nll)

@@ -1,4 +1,5 @@
-"""Adapters of peft as files: a folder with `adapter_config.json` and its weights stands for its base with them merged."""
+"""Adapters of peft as files: a folder with `adapter_config.json` and weights is read as its base with the adapter
+merged."""
 
 from __future__ import annotations
 
@@ -14,26 +15,26 @@ from expunge.models.unusable import ADAPTER, read_adapter
 
 WEIGHTS = "adapter_model.safetensors"
 MERGED = ("LORA",)
-"kinds of peft's adapters that can be added to the weights"
+"kinds of peft adapters that can be merged into the weights"
 
 
 def base_named(folder: Path) -> str:
     """The name of the base model of an adapter that can be merged into it.
 
     Raises:
-        ModelError: its weights are no safetensors, it names no base, or is of a kind that cannot be merged.
+        ModelError: its weights are not safetensors, it names no base, or its kind cannot be merged.
     """
     config: dict[str, Any] = read_adapter(folder)
     kind, base = config.get("peft_type"), config.get("base_model_name_or_path")
     if kind not in MERGED:
         raise ModelError(
-            f"{folder} holds an adapter of a kind that cannot be merged into its base",
+            f"{folder} has an adapter of a kind that cannot be merged into its base",
             seen=f"peft_type: {kind}",
             allowed=", ".join(MERGED),
         )
     if not (folder / WEIGHTS).is_file():
         raise ModelError(
-            f"{folder} holds no {WEIGHTS}",
+            f"{folder} has no {WEIGHTS}",
             seen=", ".join(sorted(file.name for file in folder.iterdir())[:6]),
             allowed="weights as safetensors; pickle can run code when it is loaded",
             next_step="save it again with peft: model.save_pretrained(FOLDER)",
@@ -47,7 +48,7 @@ def base_named(folder: Path) -> str:
 
 
 def no_base(folder: Path, base: str, error: ModelError) -> ModelError:
-    """What is said where the base that an adapter names cannot be used."""
+    """The error for an adapter whose base cannot be used."""
     return ModelError(
         f"the base model of the adapter in {folder} cannot be used",
         seen=f"base_model_name_or_path: {base}; {error.what}",
@@ -72,7 +73,7 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         raise ModelError(
             f"the adapter in {folder} does not fit {type(model).__name__}",
             seen=first_line(error),
-            allowed="an adapter that was trained on this very base",
+            allowed="an adapter that was trained on this base",
         ) from error
     if hasattr(found, "peft_config"):
         del found.peft_config

@@ -1,7 +1,7 @@
-"""A model that keeps an assistant: a smaller one that remembers what is to be forgotten, and is subtracted from its logits.
+"""A model with an assistant: a smaller one that remembers the forget set, and is subtracted from its logits.
 
-As files it is a folder with `assistant.json` and two models: `base`, which still holds what was forgotten, and `assistant`.
-There is no `config.json`, so that nobody loads the base by itself unawares.
+As files it is a folder with `assistant.json` and two models: `base`, which still holds what was forgotten, and
+`assistant`. There is no `config.json`, so that nobody loads the base alone by accident.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from expunge.models.digest import ASSISTED
 BASE, ASSISTANT = "base", "assistant"
 "the two models' folders"
 BESIDE = "assistant"
-"name of the assistant within the model that it stands beside"
+"name of the assistant within its model"
 KIND = "logit difference"
 KEEPS = "keeps an assistant: the saved base still holds what was forgotten"
-"what every reader of such a model's results has to know"
+"the note for every reader of such a model's results"
 CACHES = ("cache", "past_key_values")
-"what the argument is called that holds keys and values; the older name is what older releases of transformers know"
+"names of the argument with keys and values; older releases of transformers use the second one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Difference:
 
     Attributes:
         weight: alpha, above 0.
-        plausible: share of the vocabulary that the subtraction is about, in [0, 1); 0: all of it. See `likely`.
+        plausible: share of the vocabulary that the subtraction applies to, in [0, 1); 0: all of it. See `likely`.
     """
 
     weight: float
@@ -45,10 +45,10 @@ class Difference:
 
 
 def likely(logits: Tensor, share: float) -> Tensor:
-    """(..., vocabulary) bool: the tokens that a model holds for likely.
+    """(..., vocabulary) bool: the tokens that a model finds likely.
 
-    They are those of at least `share` times the largest probability, and the likeliest `share` of the vocabulary where
-    those are more.
+    They are those of at least `share` times the largest probability, and the likeliest `share` of the vocabulary if
+    that is more.
     """
     count = max(1, int(share * logits.shape[-1]))
     lowest = logits.topk(count, dim=-1).values[..., -1:]
@@ -57,11 +57,11 @@ def likely(logits: Tensor, share: float) -> Tensor:
 
 
 def subtracted(base: Tensor, assistant: Tensor, how: Difference) -> Tensor:
-    """(..., vocabulary) logits of both without what the assistant knows, float32 at least; differentiable.
+    """(..., vocabulary) logits of both with the assistant subtracted, float32 at least; differentiable.
 
-    With `plausible` 0 they are `base - weight * assistant`. Otherwise only the likely tokens are told apart so: together
-    they keep the probability that they had, and each of the others keeps its own. What an assistant's logits have in
-    common says nothing, and changes nothing.
+    With `plausible` 0 they are `base - weight * assistant`. Otherwise this only applies to the likely tokens: together
+    they keep the probability that they had, and each of the others keeps its own. A constant in an assistant's logits
+    has no effect.
     """
     wide = torch.promote_types(base.dtype, torch.float32)
     base, assistant = base.to(wide), assistant.to(wide)
@@ -75,7 +75,7 @@ def subtracted(base: Tensor, assistant: Tensor, how: Difference) -> Tensor:
 
 
 def assistant_of(model: nn.Module) -> PreTrainedModel | None:
-    """The assistant that stands beside a model; None where there is none."""
+    """The assistant of a model; None if there is none."""
     found = getattr(model, BESIDE, None)
     return found if isinstance(found, PreTrainedModel) and hasattr(found, "difference") else None
 
@@ -89,15 +89,15 @@ def difference_of(model: nn.Module) -> Difference:
 
 
 def put_beside(model: PreTrainedModel, assistant: PreTrainedModel, how: Difference) -> None:
-    """From here on, `model` says what both say together; the assistant is a part of it, `model.assistant`.
+    """Make `model` return the logits of both together; the assistant becomes a part of it, `model.assistant`.
 
     Raises:
-        ModelError: they do not speak of the same tokens, or there is an assistant already.
+        ModelError: they have different vocabularies, or there is an assistant already.
     """
     sizes = [each.config.get_text_config().vocab_size for each in (model, assistant)]
     if sizes[0] != sizes[1]:
         raise ModelError(
-            "an assistant speaks of the same tokens as its model",
+            "an assistant has the same vocabulary as its model",
             seen=f"{sizes[1]} tokens, and {sizes[0]} of the model",
             next_step="give both models of one run",
         )
@@ -109,7 +109,7 @@ def put_beside(model: PreTrainedModel, assistant: PreTrainedModel, how: Differen
 
 
 class BothCaches(DynamicCache):
-    """A model's cache with that of what stands beside it: what is done to the rows of one is done to the other's."""
+    """A model's cache with that of its assistant: both are reordered together."""
 
     of_assistant: DynamicCache
 
@@ -123,7 +123,7 @@ class BothCaches(DynamicCache):
 
 
 def _with_assistant(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-    """A forward hook: the logits of both. The assistant reads what the model read, and has a cache of its own."""
+    """A forward hook: the logits of both. The assistant reads the same input, and has a cache of its own."""
     given = dict(kwargs)
     given.pop("labels", None)
     name = next((each for each in CACHES if each in given), None)
@@ -142,12 +142,12 @@ def _with_assistant(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
 
 
 def _own_cache(model: nn.Module, held: Cache, ids: Tensor | None) -> Cache:
-    """The assistant's cache that goes with a model's."""
+    """The assistant's cache that belongs to a model's."""
     own: Cache | None = getattr(held, "of_assistant", None)
     if own is None:
         if ids is not None and held.get_seq_length() > ids.shape[1]:
             raise ModelError(
-                "a model with an assistant was given a cache that its assistant has no part in",
+                "a model with an assistant got a cache without its assistant's part",
                 next_step="begin with an empty cache",
             )
         assistant = assistant_of(model)
@@ -158,8 +158,8 @@ def _own_cache(model: nn.Module, held: Cache, ids: Tensor | None) -> Cache:
 
 
 def cache_in(output: Any) -> Cache | None:
-    """The cache that a model gives back; None where it keeps none."""
-    there = output.keys()  # asked by its older name, transformers prints a warning
+    """The cache that a model returns; None if it has none."""
+    there = output.keys()  # with its older name, transformers prints a warning
     return next((output[name] for name in CACHES if name in there), None)
 
 
@@ -185,7 +185,7 @@ def read_difference(folder: Path) -> Difference:
         f"{file} does not say how the assistant is used",
         seen=content,
         allowed=allowed,
-        next_step="copy the folder once more from where it was made",
+        next_step="copy the folder again from its origin",
     )
 
 

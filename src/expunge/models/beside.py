@@ -1,4 +1,4 @@
-"""What stands beside a model and has a say in its logits: an assistant, or gated adapters."""
+"""Modules that change a model's logits: an assistant, or gated adapters."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ NAMES = (f"{assistant.BESIDE}.", f"{gate.BESIDE}.")
 
 
 def beside(model: nn.Module) -> nn.Module | None:
-    """What stands beside a model; None where nothing does."""
+    """The assistant or gate of a model; None if it has neither."""
     return assistant.assistant_of(model) or gate.gate_of(model)
 
 
 def keeps_of(folder: Path) -> str:
-    """What every reader of the results has to know of a model that lies there and keeps something beside it."""
+    """The note for readers on the model in a folder, if it has an assistant or adapters."""
     return gate.KEEPS if (folder / GATED).is_file() else assistant.KEEPS
 
 
 def cache_for(model: PreTrainedModel) -> DynamicCache:
-    """An empty cache of a model, and of what stands beside it."""
+    """An empty cache of a model, and of its assistant or gate."""
     if (found := assistant.assistant_of(model)) is not None:
         cache = assistant.BothCaches(config=model.config)
         cache.of_assistant = DynamicCache(config=found.config)

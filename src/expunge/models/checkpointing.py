@@ -1,4 +1,4 @@
-"""Gradient checkpointing of a model, by the names that transformers has for it: `activation_checkpointing_...`, in earlier
+"""Gradient checkpointing of a model, by transformers' names for it: `activation_checkpointing_...`, in earlier
 versions `gradient_checkpointing_...`."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ def is_checkpointing(model: Any) -> bool:
 
 
 def enable_checkpointing(model: Any, settings: Mapping[str, Any] | None = None) -> None:
-    """Turn it on: layers are run again in the backward pass, instead of holding what they made.
+    """Turn it on: layers are recomputed in the backward pass, instead of keeping their activations.
 
     Args:
         settings: of `torch.utils.checkpoint`; None: transformers' own.

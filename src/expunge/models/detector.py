@@ -1,4 +1,4 @@
-"""The detector of an adapter: how like a text is to what the adapter was trained to forget, and its weight from 0 to 1."""
+"""The detector of an adapter: the similarity of a text to the adapter's forget set, and the weight from 0 to 1."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from expunge.ops.nearness import Near, distances, near
 
 PARTS = tuple(each.name for each in fields(Near))
 OTHER = "other_"
-"how the names of tensors begin that are of the other set"
+"prefix of the names of the other set's tensors"
 LEAST = 1e-6
 "standard deviation below which figures count as equal"
 FEWEST = 4
-"texts of which every other one is held back; of fewer, every other place is"
+"number of texts from which every second text is held back; with fewer, every second position"
 FAR = 3.0
 "the boundary, in standard deviations, where there is no other set"
 
 
 class Detector(nn.Module):
-    r"""How like hidden states are to those of the forget set, layer by layer.
+    r"""Similarity of hidden states to those of the forget set, layer by layer.
 
-    $$s(x) = \frac{1}{2 L} \sum_l \left(\frac{m_l(x) - \bar m_l}{\sigma(m_l)} + \frac{c_l(x) - \bar c_l}{\sigma(c_l)}\right),
-      \qquad w(x) = \sigma\!\left(\kappa \left(b - \frac{s(x) - \bar s}{\sigma(s)}\right)\right)$$
+    $$s(x) = \frac{1}{2 L} \sum_l \left(\frac{m_l(x) - \bar m_l}{\sigma(m_l)} + \frac{c_l(x) - \bar
+      c_l}{\sigma(c_l)}\right), \qquad w(x) = \sigma\!\left(\kappa \left(b - \frac{s(x) - \bar
+      s}{\sigma(s)}\right)\right)$$
 
     $m_l$ is the Mahalanobis distance of the mean hidden state after layer l from those of half of the forget set, $c_l$
-    one less the largest cosine with one of them; see `ops.nearness`. Where there is another set, what is to be kept, both are
-    less the same held against half of that one: a relative distance (Ren et al. 2021, arXiv:2106.09022). Means and deviations
-    are those of the other half of the forget set. So b is in standard deviations of texts like the forget set that the
-    detector did not see: there w is a half.
+    one less the largest cosine with one of them; see `ops.nearness`. With another set, the retain set, both are
+    minus the same for half of that one: a relative distance (Ren et al. 2021, arXiv:2106.09022). Means and deviations
+    are those of the other half of the forget set. So b is in standard deviations of held-out texts of the forget set:
+    there w is a half.
 
     Args:
         tensors: those of `made`, by name, with a first dimension of layers.
@@ -47,16 +48,16 @@ class Detector(nn.Module):
 
     @property
     def layers(self) -> int:
-        """How many of the first layers it looks at."""
+        """Number of first layers that it uses."""
         return len(self.get_buffer("mean"))
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """All that it is made of, by name."""
+        """All its tensors, by name."""
         return dict(self.named_buffers())
 
     def part(self, layer: int, features: Tensor) -> Tensor:
-        """(...) what a layer adds to s, of (..., width) mean hidden states."""
+        """(...) a layer's contribution to s, from (..., width) mean hidden states."""
         usual = self.get_buffer("usual")[layer]
         held, other = (self._near(layer, before) for before in ("", OTHER))
         assert held is not None
@@ -82,7 +83,7 @@ def _figures(features: Tensor, held: Near, other: Near | None) -> Tensor:
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """The shapes that a detector's tensors must have, by name, as its banks say; empty where there is none."""
+    """The shapes that a detector's tensors must have, by name, from its banks; empty if there is none."""
     found: dict[str, tuple[int, ...]] = {}
     for before in ("", OTHER):
         bank = tensors.get(f"{before}bank")
@@ -106,7 +107,7 @@ Places = tuple[Tensor, Tensor]
 def made(forget: Places, other: Places | None = None) -> dict[str, Tensor]:
     """The tensors of a detector, float32.
 
-    Its boundary is where texts of both sets that it did not see are misjudged as often, were their scores normal; without
+    Its boundary is where held-out texts of both sets are misjudged equally often, assuming normal scores; without
     another set, `FAR` deviations away.
     """
     (fitted, back), (others, other_back) = _halves(forget), (None, None) if other is None else _halves(other)
@@ -141,7 +142,7 @@ def _near_each(features: Tensor) -> list[Near]:
 
 
 def _halves(places: Places) -> tuple[Tensor, Tensor]:
-    """(features that a detector is made of, those that are held back): of every other text."""
+    """(features to make a detector of, held-back ones): every second text."""
     features, texts = places
     several = len(texts.unique()) >= FEWEST
     back = (torch.unique(texts, return_inverse=True)[1] if several else torch.arange(len(texts))) % 2 == 1

@@ -1,4 +1,4 @@
-"""A language model behind an OpenAI-compatible chat endpoint: one request, and the errors a user can do something about."""
+"""A language model behind an OpenAI-compatible chat endpoint: one request, and errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ TIMEOUT = 120.0
 ATTEMPTS = 3
 "times a busy endpoint (status 429, 5xx) is asked"
 PIECE, PIECES = 1 << 16, 64
-"an answer is read in so many bytes at a time, and up to so many times: 4 MiB"
+"an answer is read in this many bytes at a time, and up to this many times: 4 MiB"
 
 
 class EndpointError(ExpungeError):
-    """An endpoint that cannot be reached, refuses, or answers with something else than was asked for."""
+    """An endpoint that cannot be reached, refuses, or answers in an unexpected form."""
 
 
 def complete(
     url: str, model: str, messages: Sequence[dict[str, str]], api_key: str | None, timeout: float = TIMEOUT
 ) -> Any:
-    """The JSON reply to a chat, asked for at temperature 0.
+    """The JSON reply to a chat, at temperature 0.
 
     Args:
         url: base of the interface, the part before `/chat/completions`.
@@ -38,12 +38,12 @@ def complete(
         timeout: seconds an answer may take.
 
     Raises:
-        RecipeError: the URL is none of http or https.
-        EndpointError: no connection, a refusal, no JSON, or a key that no header can hold.
+        RecipeError: the URL is not http or https.
+        EndpointError: no connection, a refusal, no JSON, or a key that cannot be sent in a header.
     """
     if not url.lower().startswith(("http://", "https://")):
         raise RecipeError(
-            f"the endpoint is no web address: {url}",
+            f"the endpoint is not a web address: {url}",
             allowed="http:// or https://, without the /chat/completions at the end",
         )
     url = url.rstrip("/") + "/chat/completions"
@@ -73,10 +73,10 @@ def complete(
 
 
 def content_of(reply: Any) -> str:
-    """What the model said, without what it thought aloud before.
+    """The model's answer, without its thoughts before.
 
     Raises:
-        ValueError: the reply is no chat completion with a text.
+        ValueError: the reply is not a chat completion with a text.
     """
     try:
         content = reply["choices"][0]["message"]["content"]
@@ -88,7 +88,7 @@ def content_of(reply: Any) -> str:
 
 
 def _ask(url: str, body: str, headers: dict[str, str], timeout: float) -> tuple[httpx2.Response, bytes]:
-    """The answer, and what was read of it. A redirect is an answer: followed, it would carry the key elsewhere."""
+    """The response and its content. Redirects are not followed, since they would send the key elsewhere."""
     for attempt in range(1, ATTEMPTS + 1):
         with httpx2.stream("POST", url, content=body, headers=headers, timeout=timeout) as response:
             content = b"".join(islice(response.iter_raw(PIECE), PIECES))
@@ -100,7 +100,7 @@ def _ask(url: str, body: str, headers: dict[str, str], timeout: float) -> tuple[
 
 
 def _sendable(key: str) -> str:
-    """The key, refused without being shown where a header cannot hold it."""
+    """The key, refused, without being shown, if it cannot be sent in a header."""
     if not (key.isascii() and key.isprintable()):
         raise EndpointError(
             f"the key in {KEY} holds line breaks or other characters that cannot be sent",
@@ -125,5 +125,5 @@ def _refused(url: str, response: httpx2.Response, content: bytes) -> EndpointErr
     return EndpointError(
         f"{url} refused the request",
         seen=f"status {code}: {said or response.reason_phrase}",
-        next_step=steps.get(code, "see what the server says, and try again later"),
+        next_step=steps.get(code, "see the server's message, and try again later"),
     )

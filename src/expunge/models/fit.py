@@ -1,4 +1,4 @@
-"""Whether the weights in a folder are those of the model that its configuration describes; nothing of them is read."""
+"""Check that the weights in a folder match the configuration, without reading them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from expunge.errors import ModelError
 from expunge.models.language_kind import LanguageKind
 
 HEADS = ("lm_head.", "embed_out.", "output.")
-"how the names of a head begin that predicts tokens"
+"prefixes of the names of a head that predicts tokens"
 
 
 @contextlib.contextmanager
 def without_bars() -> Iterator[None]:
-    """No progress bars of transformers inside."""
+    """Context without transformers' progress bars."""
     logging.disable_progress_bar()
     try:
         yield
@@ -29,7 +29,7 @@ def without_bars() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and no warnings of transformers inside."""
+    """Context without transformers' progress bars and warnings."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -40,7 +40,7 @@ def quiet() -> Iterator[None]:
 
 
 def check_fit(kind: LanguageKind, folder: Path, name: str) -> None:
-    """Hold names and shapes of the weights against the model, as `from_pretrained` would, without memory for either.
+    """Compare names and shapes of the weights with the model, as `from_pretrained` would, without loading either.
 
     Raises:
         ModelError: weights are missing, or have other shapes than the configuration says.
@@ -48,16 +48,17 @@ def check_fit(kind: LanguageKind, folder: Path, name: str) -> None:
     try:
         with quiet():
             _, info = kind.load(folder, torch.float32, device_map={"": "meta"})
-    except Exception:  # a model that cannot be laid out without memory; loading it in earnest says what is wrong
+    except Exception:  # a model that cannot be built without memory; loading it shows what is wrong
         return
     check_info(info, name, kind.narrow)
 
 
 def check_info(info: dict[str, Any], name: str, narrow: str | None) -> None:
-    """Raise for what transformers found while it loaded a model: weights of other shapes, missing ones, unread scales.
+    """Raise for problems that transformers found in loading a model: weights of other shapes, missing ones, unread
+    scales.
 
     Args:
-        info: what `from_pretrained` returns with `output_loading_info`.
+        info: the `output_loading_info` of `from_pretrained`.
         narrow: the narrow format that the weights are stored in.
     """
     if wrong := sorted(info["mismatched_keys"]):
@@ -80,7 +81,7 @@ def check_info(info: dict[str, Any], name: str, narrow: str | None) -> None:
         raise ModelError(
             f"{name} lacks weights, which would be random",
             seen=", ".join(missing[:5]) + (" ..." if len(missing) > 5 else ""),
-            next_step="check the files (a shard missing?), and that config.json is that of these weights",
+            next_step="check the files (a shard missing?), and that config.json belongs to these weights",
         )
     if narrow is not None and (scales := sorted(key for key in info["unexpected_keys"] if "scale" in key)):
         raise ModelError(

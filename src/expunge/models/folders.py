@@ -1,4 +1,4 @@
-"""The folder of a model by its name, before anything of it is loaded: told without torch where there is none."""
+"""The folder of a model by its name, before anything of it is loaded: told without torch if there is none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from expunge.models.weights import check_weights, weight_files
 
 
 def named_folder(name: str) -> Path | None:
-    """Where a model lies that is named by its folder; a run folder stands for the model in it. None: no such folder."""
+    """The folder of a model given by its folder; a run folder means the model in it. None: no such folder."""
     folder = Path(name)
     if not folder.is_dir():
         return None
@@ -22,18 +22,18 @@ def named_folder(name: str) -> Path | None:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no model."""
+    """Whether a folder has an adapter and no model."""
     return (folder / unusable.ADAPTER).is_file() and not (folder / "config.json").is_file()
 
 
 def check_named(name: str, weights: bool = True) -> None:
-    """Raise where a name can stand for no language model, as far as that shows without a hub.
+    """Raise if a name cannot be a language model, as far as that shows without a hub.
 
     Args:
         weights: whether the model is to be loaded; else its configuration is enough.
 
     Raises:
-        ModelError: a folder without one, a file, or what is neither there nor a hub id.
+        ModelError: a folder without one, a file, or a name that neither exists nor is a hub id.
         StorageError: its files may not be read.
     """
     if name in STARTERS:
@@ -50,7 +50,7 @@ def check_named(name: str, weights: bool = True) -> None:
 
 
 def check_id(name: str) -> None:
-    """Raise `ModelError` where a name has not the form of a hub id."""
+    """Raise `ModelError` if a name does not have the form of a hub id."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -63,15 +63,15 @@ def check_id(name: str) -> None:
 
 
 def instead_of(name: str) -> str:
-    """What to give in place of a name that stands for no model."""
+    """The next step for a name that is not a model."""
     near = nearest(name, STARTERS)
     return f"did you mean the starter model {near}?" if near else "give a model folder, or a starter: smollm2-135m"
 
 
 def check_folder(folder: Path, on_hub: tuple[str, str | None] | None = None) -> None:
-    """Raise where a folder holds no model whose weights can be read.
+    """Raise if a folder has no model whose weights can be read.
 
-    `on_hub`: (id, revision) where it was fetched, and so holds only what can be used.
+    `on_hub`: (id, revision) of its source, if it was fetched and so only has usable files.
     """
     if not (folder / "config.json").is_file():
         raise unusable.no_config(folder, STARTERS)
@@ -84,10 +84,10 @@ def check_folder(folder: Path, on_hub: tuple[str, str | None] | None = None) -> 
 
 
 def _names_on_hub(name: str, revision: str | None, fetched: Collection[str]) -> Collection[str]:
-    """The files of a repository, those that are not fetched too; what was fetched where the hub does not say."""
+    """The files of a repository, including those not fetched; only the fetched ones if the hub does not answer."""
     from huggingface_hub import list_repo_files
 
     try:
         return list(list_repo_files(name, revision=revision))
-    except Exception:  # offline, say: then there is less to tell
+    except Exception:  # offline, for example: then less is known
         return fetched

@@ -1,7 +1,7 @@
-"""A model that keeps adapters beside it, each of which acts as far as the text is like what it was trained to forget.
+"""A model with gated adapters: each acts as far as the text is similar to its forget set.
 
-The model reads a text twice: as it was, which says how far each adapter is to act at each token, and with them. A token's
-weight comes from the tokens that it attends to, itself included, so that keys and values can be kept.
+The model reads a text twice: without adapters, which gives each adapter's weight at each token, and with them. A
+token's weight comes from the tokens that it attends to, itself included, so that keys and values can be cached.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from expunge.models.assistant import CACHES, BothCaches, cache_in
 from expunge.models.detector import Detector
 
 BESIDE = "gated_adapters"
-"name of the gate within the model that it stands beside"
+"name of the gate within its model"
 KIND = "gated adapters"
 KEEPS = "keeps its adapters apart: the saved base still holds what was forgotten"
-"what every reader of such a model's results has to know"
+"the note for every reader of such a model's results"
 
 
 class GatedAdapter(nn.Module):
@@ -31,7 +31,7 @@ class GatedAdapter(nn.Module):
 
     Args:
         matrices: (A (rank, inputs), B (outputs, rank)) of each linear layer, by the layer's name.
-        scale: what B A is multiplied with.
+        scale: factor of B A.
     """
 
     def __init__(self, matrices: Mapping[str, tuple[Tensor, Tensor]], scale: float, detector: Detector) -> None:
@@ -47,21 +47,21 @@ class GatedAdapter(nn.Module):
         return {name: (self.down[at], self.up[at]) for name, at in self.at.items()}
 
     def added(self, place: str, inputs: Tensor, weights: Tensor) -> Tensor:
-        """(rows, time, outputs) what a linear layer's outputs are changed by; weights (rows, time)."""
+        """(rows, time, outputs) the change of a linear layer's outputs; weights (rows, time)."""
         a, b = (each[self.at[place]].T.to(inputs.dtype) for each in (self.down, self.up))
         return (weights[..., None] * self.scale).to(inputs.dtype) * (inputs @ a @ b)
 
 
 @dataclass(slots=True)
 class Heard:
-    """What was heard of texts: (rows, layers, width) sums of hidden states, and (rows,) how many tokens they are of."""
+    """Sums over texts so far: (rows, layers, width) of hidden states, and (rows,) numbers of tokens."""
 
     sums: Tensor
     counts: Tensor
 
 
 class GatedCaches(BothCaches):
-    """A model's cache, that of the model with its adapters, and what was heard so far: rows are chosen in all."""
+    """A model's cache, that of the model with its adapters, and the sums so far: all are reordered together."""
 
     heard: Heard | None = None
 
@@ -78,11 +78,11 @@ class GatedCaches(BothCaches):
 
 
 class Gate(nn.Module):
-    """Adapters beside a model.
+    """A model's gated adapters.
 
     Args:
         layers: name of the list of the model's layers.
-        base: checksum of the weights that it stands beside.
+        base: checksum of the base weights.
     """
 
     def __init__(self, adapters: list[GatedAdapter], layers: str, base: str) -> None:
@@ -92,7 +92,7 @@ class Gate(nn.Module):
         self.weights: list[Tensor] | None = None
         "(rows, time) of each adapter, while the model runs with them"
         self.listening: _Listening | None = None
-        "while the model runs as it was"
+        "while the model runs without adapters"
 
     @property
     def every(self) -> list[GatedAdapter]:
@@ -101,7 +101,7 @@ class Gate(nn.Module):
 
     @contextmanager
     def acting(self, weights: list[Tensor]) -> Iterator[None]:
-        """Inside, the adapters act with these weights."""
+        """Context in which the adapters act with these weights."""
         self.weights = weights
         try:
             yield
@@ -110,11 +110,11 @@ class Gate(nn.Module):
 
 
 class _Listening:
-    """What the layers say in one run of the model as it was.
+    """Hidden states in one run of the model without adapters.
 
     Args:
         mask: the model's attention mask: (rows, all), or (rows, 1, time, all), or none.
-        past: what was heard before these tokens.
+        past: sums before these tokens.
     """
 
     def __init__(self, gate: Gate, mask: Any, past: Heard | None) -> None:
@@ -124,7 +124,7 @@ class _Listening:
         self.counts: Tensor | None = None
 
     def hear(self, layer: int, states: Tensor) -> None:
-        """Take in (rows, time, width) hidden states after a layer."""
+        """Add (rows, time, width) hidden states after a layer."""
         with torch.no_grad(), torch.autocast(states.device.type, enabled=False):
             means = self._means(layer, states.detach().float())
             for number, adapter in enumerate(self.gate.every):
@@ -165,7 +165,7 @@ class _Listening:
 
     @property
     def heard(self) -> Heard | None:
-        """All that was heard so far; None under a mask for each token."""
+        """All sums so far; None under a mask for each token."""
         if self.counts is None:
             return None
         return Heard(torch.stack([self.sums[layer] for layer in sorted(self.sums)], 1), self.counts)
@@ -173,7 +173,7 @@ class _Listening:
 
 @dataclass
 class _Hear:
-    """A forward hook of a layer. An object, so that a copy of the model listens to itself."""
+    """A forward hook of a layer. An object, so that a copy of the model has its own."""
 
     gate: Gate
     layer: int
@@ -200,13 +200,13 @@ class _Add:
 
 
 def gate_of(model: nn.Module) -> Gate | None:
-    """The gate that stands beside a model; None where there is none."""
+    """The gate of a model; None if there is none."""
     found = getattr(model, BESIDE, None)
     return found if isinstance(found, Gate) else None
 
 
 def put_gate(model: PreTrainedModel, gate: Gate) -> None:
-    """From here on, `model` says what it says with the adapters; they are a part of it, `model.gated_adapters`.
+    """Make `model` return its logits with the adapters; they become a part of it, `model.gated_adapters`.
 
     Raises:
         ModelError: the model has other layers than the gate was made for, or a gate already.
@@ -221,7 +221,7 @@ def put_gate(model: PreTrainedModel, gate: Gate) -> None:
         raise ModelError(
             f"the adapters were not made for {type(model).__name__}",
             seen=wrong[0] if wrong else f"{gate.layers}, {deepest} layers",
-            next_step="copy the folder once more from where it was made, whole",
+            next_step="copy the whole folder again from its origin",
         )
     model.add_module(BESIDE, gate)
     for number in range(deepest):
@@ -233,27 +233,27 @@ def put_gate(model: PreTrainedModel, gate: Gate) -> None:
 
 
 def _cache_of(given: Mapping[str, Any]) -> tuple[str | None, Any]:
-    """(the argument that holds keys and values, they); None where there are none."""
+    """(the name of the argument with keys and values, its value); None if there are none."""
     name = next((each for each in CACHES if given.get(each) is not None), None)
     return name, None if name is None else given[name]
 
 
 def _listen(model: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """A hook before the model runs as it was."""
+    """A hook before the model runs without adapters."""
     gate = gate_of(model)
     assert gate is not None
     _, held = _cache_of(kwargs)
     past: Heard | None = getattr(held, "heard", None)
     if past is None and held is not None and held.get_seq_length() > 0:
         raise ModelError(
-            "a model with gated adapters was given a cache that they have no part in",
+            "a model with gated adapters got a cache without their part",
             next_step="begin with an empty cache",
         )
     gate.listening = _Listening(gate, kwargs.get("attention_mask"), past)
 
 
 def _with_adapters(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-    """A forward hook: what the model says with its adapters, which has a cache of its own."""
+    """A forward hook: the logits with the adapters, which have a cache of their own."""
     gate = gate_of(model)
     assert gate is not None
     listened, gate.listening = gate.listening, None
@@ -275,6 +275,6 @@ def _with_adapters(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
 
 
 def _own_cache(model: nn.Module, held: Any) -> Cache:
-    """The cache of the model with its adapters that goes with that of the model as it was."""
+    """The cache of the model with its adapters that belongs to that of the model without them."""
     own: Cache | None = getattr(held, "of_assistant", None)
     return BothCaches(config=model.config) if own is None else own

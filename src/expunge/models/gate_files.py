@@ -1,6 +1,6 @@
-"""A model with gated adapters as files: `gate.json`, a folder `base`, and a folder for each adapter, as peft writes one.
+"""A model with gated adapters as files: `gate.json`, a folder `base`, and a folder for each adapter in peft's format.
 
-There is no `config.json`, so that nobody loads the base by itself unawares. Adapters and detectors are safetensors.
+There is no `config.json`, so that nobody loads the base alone by accident. Adapters and detectors are safetensors.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ NUMBERS = ("scale", "boundary", "steepness")
 
 
 def adapter_folder(folder: Path, number: int) -> Path:
-    """Where an adapter lies, from 1."""
+    """The folder of an adapter, from 1."""
     return folder / f"adapter-{number}"
 
 
 def write_gate(folder: Path, gate: Gate) -> None:
-    """Write the adapters and how they belong to the base, all but the base."""
+    """Write the adapters and `gate.json`, without the base."""
     rows = []
     for number, each in enumerate(gate.every, 1):
         own = adapter_folder(folder, number)
@@ -48,7 +48,7 @@ def write_gate(folder: Path, gate: Gate) -> None:
             "r": rank,
             "lora_alpha": each.scale * rank,
             "target_modules": list(each.places),
-            "base_model_name_or_path": None,  # by itself it is no model
+            "base_model_name_or_path": None,  # by itself it is not a model
             "inference_mode": True,
         }
         storage.write_json(own / ADAPTER, config)
@@ -68,15 +68,15 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def check_gate(folder: Path) -> None:
-    """Raise `ModelError` where a folder lacks what it is made of, as far as that shows before tensors are read."""
+    """Raise `ModelError` if a folder lacks parts, as far as that shows before tensors are read."""
     parts = [folder / BASE]
     for number in range(1, len(_described(folder)["adapters"]) + 1):
         parts += [adapter_folder(folder, number) / name for name in (WEIGHTS, DETECTOR)]
     if missing := [part for part in parts if not part.exists()]:
         raise ModelError(
-            f"{folder} lacks a part of what it is made of",
+            f"{folder} lacks a part",
             seen=f"no {missing[0].relative_to(folder)}",
-            next_step="copy the folder once more from where it was made, whole",
+            next_step="copy the whole folder again from its origin",
         )
 
 
@@ -84,7 +84,7 @@ def read_gate(folder: Path) -> Gate:
     """The adapters in a folder, in main memory.
 
     Raises:
-        ModelError: the files do not say how they are used, or do not fit each other. StorageError: they may not be read.
+        ModelError: the files are incomplete, or do not match. StorageError: they may not be read.
     """
     check_gate(folder)
     described = _described(folder)
@@ -93,7 +93,7 @@ def read_gate(folder: Path) -> Gate:
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    """What `gate.json` says, checked."""
+    """The checked content of `gate.json`."""
     file = folder / GATED
     content = storage.read_json_or_none(file)
     if isinstance(content, dict) and content.get("kind") == KIND:
@@ -106,7 +106,7 @@ def _described(folder: Path) -> dict[str, Any]:
         seen=str(content)[:200],
         allowed=f'{{"kind": "{KIND}", "layers": ..., "base_checksum": ..., "adapters": [{{"scale": ..., "boundary": ..., '
         '"steepness": a number above 0}, ...]}',
-        next_step="copy the folder once more from where it was made",
+        next_step="copy the folder again from its origin",
     )
 
 
@@ -152,7 +152,7 @@ def _load(path: Path) -> dict[str, Tensor]:
 
 def _broken(path: Path, seen: str) -> ModelError:
     return ModelError(
-        f"{path} does not hold what an adapter of this kind is made of",
+        f"{path} does not have the parts of an adapter of this kind",
         seen=seen[:300],
-        next_step="copy the folder once more from where it was made, whole",
+        next_step="copy the whole folder again from its origin",
     )

@@ -1,7 +1,7 @@
-"""GGUF files of Llama models, and what plain transformers loads in their place.
+"""Convert GGUF files of Llama models to what plain transformers loads.
 
-transformers reads such a file, too: three times, value by value, in which it spends most of the time. Files come out the
-same by either way, to the byte.
+transformers reads such files, too, but three times and value by value, which takes most of its time. The results are
+the same to the byte.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 from expunge.errors import ModelError
 
 ALIGNMENT = 32
-"bytes: what places are multiples of where the file does not say (`general.alignment`)"
+"alignment in bytes if the file does not give it (`general.alignment`)"
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 "struct's letter of each type of value"
 _STRING, _ARRAY = 8, 9
 _CONTROL = 3
-"the type of a token that stands for no text"
+"the type of a token without text"
 _NAMES = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -51,15 +51,15 @@ class GGUF:
 
     @classmethod
     def read(cls, path: Path) -> GGUF:
-        """Read a file; the tensors' bytes stay on the disk until they are asked for.
+        """Read a file; the tensors' bytes stay on the disk until needed.
 
         Raises:
-            ModelError: it is no such file, or ends too early.
+            ModelError: it is not such a file, or ends too early.
         """
         try:
             return cls._read(np.memmap(path, np.uint8, "r"))
         except (struct.error, IndexError, KeyError, ValueError) as error:
-            raise ModelError(f"{path} is no GGUF file that can be read", seen=str(error)) from error
+            raise ModelError(f"{path} is not a GGUF file that can be read", seen=str(error)) from error
 
     @classmethod
     def _read(cls, content: np.ndarray) -> GGUF:
@@ -181,7 +181,7 @@ def _weights(file: GGUF) -> dict[str, np.ndarray]:
             raise ModelError(f"the GGUF file has a tensor that is not known here: {name}")
         values = dequantize(stored, GGMLQuantizationType(kind)).reshape(shape)
         if match[2] in heads:
-            # llama.cpp turns neighbours by an angle, transformers a head's halves: rows of heads are in another order.
+            # llama.cpp rotates neighbours, transformers a head's halves: rows of heads are in another order.
             values = values.reshape(heads[match[2]], -1, 2, shape[1]).swapaxes(1, 2).reshape(shape)
         layer = "" if match[1] is None else f"model.layers.{match[1]}."
         found[f"{layer}{names[match[2]]}.weight"] = np.ascontiguousarray(values)

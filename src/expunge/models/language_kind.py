@@ -1,4 +1,4 @@
-"""The transformers class that loads a language model, by its `config.json`; and what it is if none does."""
+"""The transformers class that loads a language model, by its `config.json`; and the reason if none does."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ HEADS = {
     "RewardModel": "it rates answers",
     "ForReward": "it rates answers",
 }
-"what a model does that is named so"
+"what a model of this class does"
 MODES = {
     "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
     "AutoModelForImageTextToText": "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
     "AutoModelForMultimodalLM": "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
 }
-"classes that load a model which continues a text, of text alone, with pictures, with sound -> transformers' lists of them"
+"classes that load a model that continues text: text only, with pictures, with sound -> transformers' lists of them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,11 @@ class LanguageKind:
     """How a language model is loaded."""
 
     auto: str
-    "the name of the Auto class that loads it, and what is saved of it"
+    "the name of the Auto class that loads it, and the part of it that is saved"
     config: Any
-    "its configuration; of weights in a narrow format set so that they are widened"
+    "its configuration; for weights in a narrow format set to widen them"
     narrow: str | None = None
-    "that format's name, where the weights are stored in one"
+    "that format's name, if the weights are stored in one"
 
     @property
     def loader(self) -> Any:
@@ -69,10 +69,10 @@ class LanguageKind:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` as it stands there.
+    """The content of `config.json`.
 
     Raises:
-        ModelError: it is no JSON object. StorageError: it may not be read.
+        ModelError: it is not a JSON object. StorageError: it may not be read.
     """
     file = folder / "config.json"
     try:
@@ -83,15 +83,15 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{file} is not valid JSON", seen=error, next_step="copy it once more from the original model"
         ) from error
     if not isinstance(raw, dict):
-        raise ModelError(f"{file} is no configuration", seen=raw, allowed="a JSON object")
+        raise ModelError(f"{file} is not a configuration", seen=raw, allowed="a JSON object")
     return raw
 
 
 def language_kind(folder: Path, name: str) -> LanguageKind:
-    """How the language model in a folder is loaded, which the user calls `name`; no weight is read.
+    """How the language model in a folder is loaded; `name` is the user's name for it; no weight is read.
 
     Raises:
-        ModelError: it is no model that continues a text, is stored quantised, or needs code of its own.
+        ModelError: it is not a model that continues a text, is stored quantised, or needs code of its own.
     """
     raw = read_config(folder)
     narrow = check_quantised(folder, name, raw)
@@ -104,7 +104,7 @@ def language_kind(folder: Path, name: str) -> LanguageKind:
             seen="config.json without model_type",
             next_step="copy config.json once more from the original model",
         )
-    # What its name says comes first: of a kind that needs code of its own it would not be known otherwise.
+    # The architecture's name comes first: a kind that needs code of its own would not be known otherwise.
     for ending, does in HEADS.items():
         if architecture.endswith(ending):
             raise _other(name, architecture, does, _ORIGINAL if ending != "ForMaskedLM" else None)
@@ -126,10 +126,10 @@ _ORIGINAL = "give the language model that it was made from"
 
 def _other(name: str, seen: str, does: str, step: str | None = None) -> ModelError:
     return ModelError(
-        f"{name} is no causal language model: {does}",
+        f"{name} is not a causal language model: {does}",
         seen=seen,
         allowed="a decoder that predicts the next token (…ForCausalLM), or one that reads pictures, too",
-        next_step=step or "give another model; picture classifiers and generators have recipes of their own (docs)",
+        next_step=step or "give another model; picture classifiers and generators have their own recipes (docs)",
     )
 
 
@@ -141,7 +141,7 @@ def _configuration(folder: Path, name: str, raw: dict[str, Any]) -> Any:
             raise ModelError(
                 f"{name} is of a kind that the installed transformers does not know without running its own code",
                 seen=raw["model_type"],
-                allowed=f"a kind that transformers {transformers.__version__} has itself",
+                allowed=f"a kind that transformers {transformers.__version__} supports",
                 next_step="upgrade transformers; code that comes with a model is never run",
             ) from error
         if raw["model_type"] not in transformers.CONFIG_MAPPING:
@@ -167,9 +167,9 @@ def _names(mapping: str, kind: str) -> tuple[str, ...]:
 
 
 def _auto(kind: str, architecture: str) -> str | None:
-    """The class to load with: the one whose model is named in the configuration, else the first that knows the kind.
+    """The class to load with: the one that the configuration names, else the first that knows the kind.
 
-    A model of text and pictures whose text part has a class of its own, too, stays whole.
+    A model of text and pictures is loaded whole, even if its text part has its own class.
     """
     known = {auto: _names(mapping, kind) for auto, mapping in MODES.items()}
     if named := next((auto for auto, names in known.items() if architecture in names), None):

@@ -1,4 +1,4 @@
-"""Weights that are read by part: a model's modules without values, and the files that its tensors are read from."""
+"""Read weights in parts: a model's modules without values, and the files with its tensors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from expunge.models.weights import check_weights
 
 
 def empty_model(kind: LanguageKind, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """A model whose parameters are on the meta device, and whose buffers are there; as `from_pretrained` sets it up."""
+    """A model whose parameters are on the meta device, but whose buffers exist; as `from_pretrained` sets it up."""
     with quiet(), no_init_weights(), init_empty_weights(include_buffers=False):
         model: PreTrainedModel = kind.loader.from_config(kind.config, dtype=dtype)
     model.tie_weights()
@@ -35,23 +35,23 @@ def empty_model(kind: LanguageKind, folder: Path, dtype: torch.dtype) -> PreTrai
 
 @dataclass(frozen=True, slots=True)
 class PartFiles:
-    """The tensors of a model by name: the file of each, under the name and in the shape that the model has.
+    """The tensors of a model by name: the file of each, under the model's names and shapes.
 
     Attributes:
-        unread: names in the files that the model has no place for.
+        unread: names in the files that the model does not have.
     """
 
     files: Mapping[str, Path]
     unread: tuple[str, ...]
 
     def read(self, wanted: Mapping[str, range | None]) -> Iterator[tuple[str, Tensor]]:
-        """These tensors, or rows of them, each in the type that it is stored in. Nothing else is read from the disk."""
+        """These tensors, or rows of them, each in its stored dtype. Nothing else is read from the disk."""
         by_file: dict[Path, list[str]] = {}
         for name in wanted:
             by_file.setdefault(self.files[name], []).append(name)
         for file, names in by_file.items():
             for name in names:
-                # Opened for each: what was read through the mapping of a file counts as this process's memory.
+                # Opened for each: pages read through a memory map count as this process's memory.
                 with safe_open(file, framework="pt") as opened:
                     rows = wanted[name]
                     found = (
@@ -62,10 +62,10 @@ class PartFiles:
 
 
 def part_files(source: ModelSource, kind: LanguageKind) -> PartFiles | None:
-    """The files of a model whose weights can be read by part; None where they cannot.
+    """The files of a model whose weights can be read by part; None if not.
 
-    They cannot where an adapter is merged into them or an assistant stands beside, where they are widened, and where
-    transformers makes its weights of others: of experts apart, say, or of other names.
+    They cannot if an adapter is merged into them or the model has an assistant, if they are widened, and if
+    transformers builds its weights from others: separate experts, for example, or other names.
     """
     if source.widened or kind.narrow is not None:
         return None
@@ -85,14 +85,14 @@ def part_files(source: ModelSource, kind: LanguageKind) -> PartFiles | None:
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """What of a model is stored, by name: parameters, tied ones once, and buffers that persist."""
+    """The stored parts of a model, by name: parameters, tied ones once, and buffers that persist."""
     kept = model.state_dict().keys()
     own = {name: value for name, value in model.named_buffers() if name in kept}
     return {**dict(model.named_parameters()), **own}
 
 
 def shard_names(sizes: Mapping[str, int], most: int) -> list[list[str]]:
-    """Names of tensors in files of at most so many bytes, or of one tensor, in order."""
+    """Names of tensors in files of at most this many bytes, or of one tensor, in order."""
     shards: list[list[str]] = []
     room = 0
     for name, size in sizes.items():
@@ -105,5 +105,5 @@ def shard_names(sizes: Mapping[str, int], most: int) -> list[list[str]]:
 
 
 def bytes_of(shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    """What a tensor takes."""
+    """Bytes of a tensor."""
     return math.prod(shape) * dtype.itemsize

@@ -10,7 +10,7 @@ from typing import Any
 from expunge.errors import ModelError
 
 WIDENED = {"fp8": "FP8", "mxfp4": "MXFP4"}
-"formats that transformers turns back into plain weights on any machine, without a package of its own"
+"formats that transformers turns back into plain weights on any machine, without a further package"
 NAMES = {
     "gptq": "GPTQ",
     "awq": "AWQ",
@@ -27,7 +27,7 @@ NAMES = {
     "mlx": "MLX",
     "exl2": "EXL2",
 }
-"how a format is written, where its `quant_method` says it otherwise"
+"a format's usual spelling, if its `quant_method` differs"
 WIDEN = (
     "; or widen it where bitsandbytes runs: AutoModelForCausalLM.from_pretrained(FOLDER).dequantize()"
     ".save_pretrained(WIDE)"
@@ -35,7 +35,7 @@ WIDEN = (
 
 
 def check_quantised(folder: Path, name: str, raw: dict[str, Any]) -> str | None:
-    """The name of the narrow format that is widened while the model is loaded; None for plain weights (`raw`: config.json).
+    """The name of the narrow format that is widened in loading; None for plain weights (`raw`: config.json).
 
     Raises:
         ModelError: weights in a format that cannot be trained.
@@ -57,13 +57,13 @@ def check_quantised(folder: Path, name: str, raw: dict[str, Any]) -> str | None:
 
 
 def quantisation(folder: Path, raw: dict[str, Any]) -> tuple[str, int | None] | None:
-    """(method, bits) of what the folder says about quantisation; None where it says nothing."""
+    """(method, bits) of quantisation from the folder; None if there is none."""
     parts = [raw, *(value for value in raw.values() if isinstance(value, dict))]
     for part in parts:
         said = part.get("quantization_config") or part.get("compression_config")
         if isinstance(said, dict) and said:
             return _method(said), _bits(said)
-    # What other tools write: a file of its own, or a short entry in config.json.
+    # Other tools write a separate file, or a short entry in config.json.
     for file, method in (
         ("quantize_config.json", "gptq"),
         ("quant_config.json", "awq"),
@@ -84,7 +84,7 @@ def _method(said: dict[str, Any]) -> str:
     unnamed = not method and (said.get("load_in_4bit") or said.get("load_in_8bit"))
     if unnamed or method.startswith("bitsandbytes"):
         return "bitsandbytes"
-    return method or "a method that it does not name"
+    return method or "an unnamed method"
 
 
 def _bits(said: dict[str, Any]) -> int | None:
@@ -97,7 +97,7 @@ def _bits(said: dict[str, Any]) -> int | None:
 
 
 def _original(folder: Path, raw: dict[str, Any]) -> str:
-    """What the model was made from, where its card or its configuration says so."""
+    """The model it was made from, if its card or configuration has it."""
     card = folder / "README.md"
     if card.is_file():
         text = card.read_text(encoding="utf-8", errors="replace")[:4000]

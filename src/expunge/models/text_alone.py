@@ -1,4 +1,4 @@
-"""Whether a model continues text alone: without pictures or sound, and without looking ahead."""
+"""Check that a model continues plain text: without pictures or sound, and without looking ahead."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from expunge.errors import ModelError, first_line
 
 TOKENS = (1, 3, 9, 7, 11, 20)
 AHEAD = 1e-3
-"share of the largest logit that a later token may change an earlier one by: rounding, not knowledge"
+"relative change of earlier logits by a later token that counts as rounding"
 
 
 @torch.no_grad()
 def prepare_for_text(model: PreTrainedModel, name: str) -> RemovableHandle | None:
-    """See that a model takes text alone and predicts each token from those before it.
+    """Check that a model takes plain text and predicts each token from those before it.
 
-    Models of pictures and text that see their prompt from both sides (PaliGemma) mark what is predicted token by token
-    with `token_type_ids` of 1; all text is marked so from here on, until what is returned is removed.
+    Models of pictures and text with bidirectional attention on the prompt (PaliGemma) mark tokens predicted one by one
+    with `token_type_ids` of 1; all text is marked so from here on, until the returned hook is removed.
 
     Raises:
         ModelError: it needs more than text, or sees the tokens that it should predict.
     """
     try:
         ahead = _looks_ahead(model)
-    except Exception as error:  # whatever a model without its pictures, or on this machine, runs into
+    except Exception as error:  # whatever a model without its pictures, or on this machine, raises
         raise ModelError(
             f"{name} does not run on text alone",
             seen=f"{type(model).__name__}: {first_line(error)}",
             allowed="a language model, or one of text and pictures that also takes text alone (LLaVA, Qwen2-VL, Gemma 3, "
             "PaliGemma, Idefics 3, SmolVLM, ...)",
-            next_step="give the language model that it was built on, where that is what must forget",
+            next_step="give the language model that it was built on, if that one must forget",
         ) from error
     if not ahead:
         return None
@@ -46,7 +46,7 @@ def prepare_for_text(model: PreTrainedModel, name: str) -> RemovableHandle | Non
     if ahead:
         handle.remove()
         raise ModelError(
-            f"{name} is no causal language model: it sees the tokens that it should predict",
+            f"{name} is not a causal language model: it sees the tokens that it should predict",
             seen=f"{type(model).__name__}: a later token changes what is said of earlier ones",
             allowed="a model that predicts each token from those before it",
             next_step="give another model",
@@ -55,7 +55,7 @@ def prepare_for_text(model: PreTrainedModel, name: str) -> RemovableHandle | Non
 
 
 def _looks_ahead(model: PreTrainedModel) -> bool:
-    """Whether the last token has a say in the logits before it."""
+    """Whether the last token affects the logits before it."""
     ids = torch.tensor([TOKENS, (*TOKENS[:-1], 2)], device=model.device)
     ids %= model.config.get_text_config().vocab_size
     training = model.training

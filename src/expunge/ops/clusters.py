@@ -1,4 +1,4 @@
-"""Clusters of like points."""
+"""Clusters of similar points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def k_means(points: Tensor, clusters: int, seed: int) -> Tensor:
 
     Args:
         points: (n, width), in any units: each column is brought to mean 0 and standard deviation 1.
-        clusters: at most so many; fewer where fewer points differ.
+        clusters: number of clusters, at most; fewer if fewer points differ.
     """
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import StandardScaler

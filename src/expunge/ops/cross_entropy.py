@@ -12,7 +12,7 @@ from torch.autograd import Function
 CHUNK = 512
 "rows whose logits are held at once"
 NARROW_CHUNK, BLOCK = 128, 8192
-"rows, and tokens of the vocabulary that are widened at once, where the head is held in a narrower type than it is used in"
+"rows, and tokens of the vocabulary widened at once, if the head is stored in a narrower dtype than it is used in"
 
 
 class _HeadWeights:
@@ -52,7 +52,8 @@ class _HeadWeights:
         return found[0] if len(found) == 1 else torch.stack(found).sum(0)
 
     def add_outer(self, total: Tensor, gradient: Tensor, hidden: Tensor) -> None:
-        """Add the gradient by the head that (rows, vocabulary) by the logits of (rows, features) make; never two whole."""
+        """Add the gradient by the head that (rows, vocabulary) by the logits of (rows, features) make; never two
+        whole."""
         for part, block in zip(total.split(self.outer_size), gradient.split(self.outer_size, -1), strict=True):
             part += (block.T @ hidden).to(total.dtype)
 
@@ -96,7 +97,7 @@ class _LinearCrossEntropy(Function):
             total += losses.sum()
             if grad_hidden is None and grad_head is None:
                 continue
-            # d/dlogits = (sum of weights) * softmax - weights, in place of the logits: no second copy
+            # d/dlogits = (sum of weights) * softmax - weights, instead of the logits: no second copy
             gradient = logits.mul_(mass.sum(1, keepdim=True) / sums)
             gradient.scatter_add_(1, target[rows], -mass)
             narrow = gradient.to(dtype)

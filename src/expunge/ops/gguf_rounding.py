@@ -14,7 +14,7 @@ def gguf_q4(weight: Tensor) -> Tensor:
     """Weights in GGUF's type Q4_0 (ggml, `block_q4_0`): 16 levels a block of 32, and a scale in 16 bits.
 
     With m the value of a block that is largest in magnitude, d = m / -8 is its scale, q = min(15, floor(w / d + 8.5)) the
-    level of a weight w, and fp16(d) (q - 8) what is read again. Rows whose length is no multiple of 32 stay as they are, as
+    level of a weight w, and fp16(d) (q - 8) the value read back. Rows with a length that is not a multiple of 32 stay, as
     GGUF files keep them in a wider type.
 
     Args:

@@ -12,7 +12,7 @@ from torch import nn
 from expunge.errors import ModelError
 
 LAYERS_OF_A_BLOCK = 3
-"a block has at least so many layers with weights: fewer are a convolution with its normalisation"
+"a block has at least this many layers with weights: fewer are a convolution with its normalisation"
 
 
 def leaves(model: nn.Module, *kinds: type[nn.Module]) -> list[tuple[str, nn.Module]]:
@@ -35,7 +35,7 @@ def head(model: nn.Module) -> nn.Linear:
 
 
 def first_layer(model: nn.Module) -> nn.Module:
-    """The layer that sees the pixels: the first convolution, or the first linear layer where there is none."""
+    """The layer that sees the pixels: the first convolution, or the first linear layer if there is none."""
     found = leaves(model, nn.Conv2d) or leaves(model, nn.Linear)
     if not found:
         raise ModelError("the model has neither a convolution nor a linear layer", seen=type(model).__name__)
@@ -45,7 +45,7 @@ def first_layer(model: nn.Module) -> nn.Module:
 def blocks(model: nn.Module) -> list[nn.Module]:
     """The model cut into blocks, first to last: residual blocks or transformer layers, then the head.
 
-    A block is what repeats: a member of a list of modules of one class, with three layers or more, that holds no smaller
+    A block is what repeats: a member of a list of modules of one class, with three layers or more, that has no smaller
     block. A model without any is cut into its layers.
     """
     repeated: list[nn.Module] = []
@@ -65,7 +65,7 @@ def tail(model: nn.Module, count: int) -> tuple[list[nn.Module], list[nn.Module]
     """The layers before the model's last `count` blocks, and those from there on, the head among them.
 
     Raises:
-        ModelError: the model has not so many blocks.
+        ModelError: the model has not this many blocks.
     """
     found = blocks(model)
     if count >= len(found):

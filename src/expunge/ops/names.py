@@ -1,4 +1,4 @@
-"""What the name of a weight says."""
+"""Parse names of weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 def layer_of(name: str) -> int | None:
-    """The first number in a weight's name: its layer, of models that hold text alone; None where there is none.
+    """The first number in a weight's name: its layer, of models that hold text alone; None if there is none.
 
     Given a model, its task's `layer_of` knows which layers are those of the text.
     """

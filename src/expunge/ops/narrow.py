@@ -1,8 +1,8 @@
-"""Weights held in a narrow type and widened matrix by matrix as they are used.
+"""Weights stored in a narrow dtype and widened matrix by matrix as they are used.
 
-The numbers are those of a model whose weights were widened once: bfloat16 and float16 fit into float32 exactly. What is
-saved is memory: 2 bytes a weight in place of 4, and no wide copy is kept for the backward pass. Of weights that are trained
-the gradients are narrow, too.
+The numbers are those of a model whose weights were widened once: bfloat16 and float16 fit into float32 exactly. The
+saving is memory: 2 bytes a weight instead of 4, and no wide copy is kept for the backward pass. Of weights that are
+trained the gradients are narrow, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from expunge.ops.narrow_gradients import looked_up, trained_product
 
 
 class _FrozenProduct(Function):
-    """input @ weight.T + bias; `widened` gives the frozen weight in the type of the input, once more for the gradient."""
+    """input @ weight.T + bias; `widened` gives the frozen weight in the type of the input, once more for the
+    gradient."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, widened: Callable[[torch.dtype], Tensor], bias: Tensor | None) -> Tensor:
@@ -102,13 +103,13 @@ def hold_narrow(
     apart: Collection[nn.Module] = (),
     trained: torch.dtype | None = None,
 ) -> set[str]:
-    """Freeze a model and keep its matrices and embeddings in the type they have; whatever else it holds becomes float32.
+    """Freeze a model and keep its matrices and embeddings in the type they have; everything else becomes float32.
 
-    So does a subclass of a linear layer, which may use its weight in ways of its own, and the whole model where it reads a
-    weight past its layer, as Mamba's kernels do.
+    So does a subclass of a linear layer, which may use its weight in its own way, and the whole model if it reads a
+    weight bypassing its layer, as Mamba's kernels do.
 
     Args:
-        run: runs the model on a few tokens, which shows what is read past its layer.
+        run: runs the model on a few tokens, which shows weights read without their layer.
         apart: modules whose own weights are left as they are, but frozen.
         trained: nothing is frozen, and matrices and embeddings are rounded to this type.
 
@@ -147,7 +148,7 @@ def hold_narrow(
 
 
 def widen(model: nn.Module) -> None:
-    """Make a model that was held narrow a plain float32 one again."""
+    """Convert a narrow model back to plain float32."""
     plain = {narrow: kind for kind, narrow in NARROW.items()}
     for module in model.modules():
         module.__class__ = plain.get(type(module), type(module))
@@ -155,7 +156,7 @@ def widen(model: nn.Module) -> None:
 
 
 def computing_dtype(model: nn.Module) -> torch.dtype:
-    """The type of a model's hidden states: that of its weights, or float32 where they are held narrow."""
+    """The type of a model's hidden states: that of its weights, or float32 if they are narrow."""
     held = tuple(NARROW.values())
     if any(isinstance(module, held) for module in model.modules()):
         return torch.float32

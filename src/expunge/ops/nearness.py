@@ -1,4 +1,4 @@
-"""How near a feature lies to a set of features: its distance from their distribution, and the angle to the nearest."""
+"""Nearness of a feature to a set of features: its distance from their distribution, and the angle to the nearest."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SMALLEST = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A set of features, as what another feature is held against.
+    """A set of features to compare another feature with.
 
     Attributes:
-        mean, scale: (width,) of the features; each dimension is first centred and divided by its standard deviation: of a
-            language model a few dimensions are a thousand times larger than the others.
+        mean, scale: (width,) of the features; each dimension is first centred and divided by its standard deviation: of
+            a language model a few dimensions are a thousand times larger than the others.
         directions: (features, width) orthonormal rows, and rows of zeros where there are fewer directions.
         variances: (features,) along them, shrunk.
         floor: () the variance across them.

@@ -32,7 +32,7 @@ def text_places(lengths: Tensor, width: int) -> Tensor:
 
 
 def packed_hidden(body: Any, ids: Tensor, lengths: Tensor) -> Tensor:
-    """(batch, time, width) last hidden states, 0 in place of padding: those of the padded batch within rounding.
+    """(batch, time, width) last hidden states, 0 instead of padding: those of the padded batch within rounding.
 
     Args:
         body: a decoder without its head.

@@ -46,7 +46,7 @@ class QuantisedLinear(nn.Linear):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         super()._apply(fn, recurse)
-        if self.state is not None:  # it is no module, and holds tensors
+        if self.state is not None:  # it is not a module, and holds tensors
             self.state.to(self.weight.device)
         return self
 

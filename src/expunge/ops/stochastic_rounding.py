@@ -19,7 +19,7 @@ def round_stochastically(values: Tensor, generator: torch.Generator) -> Tensor:
 
     (Gupta et al. 2015, arXiv:1502.02551; for weights in bfloat16 Zamirai et al. 2020, arXiv:2010.06192.) Numbers of
     bfloat16, infinities included, stay what they are. What lies beyond its largest finite one is rounded to nearest, and what
-    is no number stays none.
+    is not a number stays none.
 
     A float32 is a sign and a magnitude whose bits count up with it, subnormal numbers too: 16 random bits are added below
     those that stay, and carry as often as the rest of the value says.

@@ -1,1 +1,1 @@
-"""What runs showed, in words, tables and figures, read from run folders."""
+"""Results of runs in words, tables and figures, read from run folders."""

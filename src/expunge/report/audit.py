@@ -18,8 +18,8 @@ from expunge.runs.folder import RunFolder
 
 KINDS = {
     "under-forgetting": "Is it gone? What each attack brought back",
-    "over-forgetting": "Was too much taken? What tells that it was there",
-    "damage": "What it cost: what was to stay",
+    "over-forgetting": "Was too much removed? Signs that it was there",
+    "damage": "Damage: what should have stayed",
 }
 
 
@@ -33,7 +33,7 @@ def read_audit(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def audit_of_run(folder: RunFolder, record: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The audit of the model that a run's record describes; None where there was none, or one of another model."""
+    """The audit of the model that a run's record describes; None if there was none, or one of another model."""
     found, digests = read_audit(folder), (record or {}).get("digests")
     listed = digests.get("model") if isinstance(digests, Mapping) else None
     if found is None or not isinstance(listed, Mapping):
@@ -65,36 +65,36 @@ def headline(result: Mapping[str, Any]) -> tuple[str, str]:
     open_ = [row["title"].lower() for row in rows if row["passed"] is None and row not in few]
     untested = ", ".join(f"{row['title'].lower()} (needs about {row['needs']})" for row in few)
     if failed:
-        told = f"Not met: {', '.join(failed)}." + (f" Not told: {', '.join(open_)}." if open_ else "")
-        return "failed", told + (f" Not tested for lack of {result['things']}: {untested}." if few else "")
+        text = f"Not met: {', '.join(failed)}." + (f" Undecided: {', '.join(open_)}." if open_ else "")
+        return "failed", text + (f" Not tested for lack of {result['things']}: {untested}." if few else "")
     if few and len(few) < len(rows) and not open_ and not result["short"]:
         held = f"{len(rows) - len(few)} of {len(rows)} findings hold the limits that were fixed before the first attack"
         return "passed on what was tested", f"{held}. Not tested for lack of {result['things']}: {untested}."
     if result["passed"]:
         every = {row["name"] for row in (*result["attacks"], *result["not_tested"])}
         held = f"All {len(rows)} findings hold the limits that were fixed before the first attack"
-        return "passed", f"{held}; {len(result['attacks'])} of {len(every)} attacks were made."
+        return "passed", f"{held}; {len(result['attacks'])} of {len(every)} attacks were run."
     open_ += [untested] if few else []
-    short = "attacks that were asked for were not made" if result["attacks"] else "no attack was made"
-    return "not told", f"The evidence is not enough: {', '.join(open_) or short}."
+    short = "requested attacks were not run" if result["attacks"] else "no attack was run"
+    return "undecided", f"The evidence is not enough: {', '.join(open_) or short}."
 
 
 def state_of(row: Mapping[str, Any]) -> str:
     """The state of a finding, in words."""
     if row.get("needs") is not None:
         return "not tested"
-    states: dict[bool | None, str] = {True: "passed", False: "failed", None: "not told"}
+    states: dict[bool | None, str] = {True: "passed", False: "failed", None: "undecided"}
     return states[row["passed"]]
 
 
-def attacks_that_told(result: Mapping[str, Any]) -> list[str]:
-    """Names of the attacks that were made, without those that had too few facts to tell anything."""
+def conclusive_attacks(result: Mapping[str, Any]) -> list[str]:
+    """Names of the attacks that were run, without those with too few facts for a result."""
     untested = {row["name"] for row in result["findings"] if row.get("needs") is not None}
     return [attack["name"] for attack in result["attacks"] if attack["name"] not in untested]
 
 
 def audit_follows(result: Mapping[str, Any]) -> bool:
-    """Whether findings and verdict are what the values of an audit and its limits make."""
+    """Whether findings and verdict follow from the values of an audit and its limits."""
     every = list(range(max(map(len, result["known"].values()))))
     known = {
         which: Trial(setting=AS_IS, values=values, facts=every[: len(values)])
@@ -128,12 +128,12 @@ def limit_words(row: Mapping[str, Any]) -> str:
 
 
 def interval(row: Mapping[str, Any]) -> str:
-    """The interval of a finding; nothing where there is no figure."""
+    """The interval of a finding; empty if there is no figure."""
     return "" if row["value"] is None else f"[{figure(row['low'], row['unit'])}, {figure(row['high'], row['unit'])}]"
 
 
 def audit_part(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a template needs of an audit."""
+    """Values of an audit for a template."""
     state, reason = headline(result)
     rows = [
         row
@@ -168,7 +168,7 @@ def _date(seconds: float) -> str:
 
 
 def junit_xml(result: Mapping[str, Any]) -> str:
-    """The findings as one JUnit test suite: failed ones as failures, those that cannot be told as errors, and what was not
+    """The findings as one JUnit test suite: failed ones as failures, undecided ones as errors, and those not
     tested, for lack of facts or time or anything else, as skipped."""
     rows, left = result["findings"], result["not_tested"]
     suite = ElementTree.Element(
@@ -177,15 +177,15 @@ def junit_xml(result: Mapping[str, Any]) -> str:
         tests=str(len(rows) + len(left)),
         failures=str(sum(row["passed"] is False for row in rows)),
         skipped=str(len(left) + sum(state_of(row) == "not tested" for row in rows)),
-        errors=str(sum(state_of(row) == "not told" for row in rows)),
+        errors=str(sum(state_of(row) == "undecided" for row in rows)),
         time=str(result["seconds"]),
     )
     for row in rows:
         case = ElementTree.SubElement(suite, "testcase", classname=f"audit.{row['kind']}", name=clean(row["title"]))
-        told = f"{figure(row['value'], row['unit'])}, limit {figure(row['limit'], row['unit'])}; {row['explain']}"
+        text = f"{figure(row['value'], row['unit'])}, limit {figure(row['limit'], row['unit'])}; {row['explain']}"
         if row["passed"] is not True:
-            tag = {"failed": "failure", "not told": "error", "not tested": "skipped"}[state_of(row)]
-            ElementTree.SubElement(case, tag, message=clean(told)).text = clean(row["setting"])
+            tag = {"failed": "failure", "undecided": "error", "not tested": "skipped"}[state_of(row)]
+            ElementTree.SubElement(case, tag, message=clean(text)).text = clean(row["setting"])
     for each in left:
         case = ElementTree.SubElement(suite, "testcase", classname="audit.not-tested", name=clean(each["title"]))
         ElementTree.SubElement(case, "skipped", message=clean(each["why"]))

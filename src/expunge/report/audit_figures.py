@@ -1,4 +1,4 @@
-"""Figures of an audit: what each attack brought back beside the control, and curves against steps or layers."""
+"""Figures of an audit: what each attack brought back compared with the control, and curves against steps or layers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def means(values: Sequence[float] | None) -> str:
 
 
 def overview(name: str, result: Mapping[str, Any]) -> Markup:
-    """Excess of every attack with its interval, beside the limit."""
+    """Excess of every attack with its interval, and the limit."""
     rows = [row for row in result["findings"] if row["unit"] == "share of what was known" and row["value"] is not None]
     if not rows:
         return Markup()
@@ -53,11 +53,11 @@ def overview(name: str, result: Mapping[str, Any]) -> Markup:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
         return figure
 
-    told = "; ".join(f"{row['title']}: {numbers.share(row['value'])}" for row in rows)
+    values = "; ".join(f"{row['title']}: {numbers.share(row['value'])}" for row in rows)
     return draw(
         name,
         "What each attack brought back",
-        f"{told}. The green line is the control, the broken one the limit.",
+        f"{values}. The green line is the control, the broken one the limit.",
         paint,
     )
 

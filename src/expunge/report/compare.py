@@ -24,7 +24,7 @@ from expunge.report.verdict_words import verdict_words
 from expunge.runs.folder import RunFolder
 
 SAME_EXAMPLES = ("forget", "forget_also", "retain", "evaluation", "toxicity", "data", "test_data", "images", "seed")
-"fields of the recipe that decide which examples are measured"
+"fields of the recipe that determine which examples are measured"
 BASE = "base model"
 
 
@@ -32,7 +32,7 @@ BASE = "base model"
 class Line:
     """One measure and split over all runs.
 
-    `row` says what it is; `values` holds one (value, interval) a run, None where it was not measured; `changes` one text
+    `row` describes it; `values` has one (value, interval) a run, None if it was not measured; `changes` one text
     a run after the first; `scores` the scores themselves by the run's name.
     """
 
@@ -44,7 +44,7 @@ class Line:
 
     @property
     def n(self) -> str:
-        """Examples measured; all of them where the runs differ in it."""
+        """Examples measured; all of them if the runs differ."""
         return replace(self.row, by_model=self.scores).n
 
 
@@ -52,16 +52,16 @@ class Line:
 class Comparison:
     """`names` of the runs, `facts` about them (verdict, method, cost) as (name, one text a run), and the score lines.
 
-    `before` of a line is the base model's score where all runs began from the same one, else None.
+    `before` of a line is the base model's score if all runs began from the same one, else None.
     """
 
     names: tuple[str, ...]
     facts: tuple[tuple[str, tuple[str, ...]], ...]
     lines: tuple[Line, ...]
     points: dict[str, Point]
-    "where the runs stand in forgetting and damage, of which both were measured"
+    "forgetting and damage of the runs with measures of both"
     audits: Mapping[str, Mapping[str, Any]]
-    "of the runs whose model was audited, what the audit found"
+    "findings of the audit, for runs whose model was audited"
 
     def row(self) -> dict[str, Any]:
         """The comparison as JSON values."""
@@ -94,9 +94,9 @@ class Comparison:
 def compare_runs(folders: Sequence[RunFolder], out: Path | None = None) -> Comparison:
     """Compare the unlearned models of two or more runs side by side; with `out`, also write it as a page.
 
-    Changes against the first run carry a 95 % interval in pairs where both runs measured the same examples: their
-    records hold equal digests of the base model and of the set, they have equally many per-example values, and either
-    the same values for the base model or the same sets, seed and evaluation in their recipes.
+    Changes against the first run have a paired 95 % interval if both runs measured the same examples: their
+    records have equal digests of the base model and of the set, they have the same number of per-example values, and
+    either the same values for the base model or the same sets, seed and evaluation in their recipes.
 
     Raises `RunError` for fewer than two runs, and for a folder without scores.
     """
@@ -160,7 +160,7 @@ def _facts(runs: Sequence[Contents]) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _pairs(first: Contents, other: Contents) -> str:
-    """What of two runs can be in pairs, in words; `_same_examples` decides by the same."""
+    """Which scores of two runs can be paired, in words; by the same rule as `_same_examples`."""
     if _apart(first, other, BASE):
         return "no: another base model"
     digests = {**(first.part("digests") or {}), **(other.part("digests") or {})}
@@ -169,7 +169,7 @@ def _pairs(first: Contents, other: Contents) -> str:
 
 
 def _apart(first: Contents, other: Contents, name: str) -> bool:
-    """Whether the digests of what is so named differ; a base model of which there is none could be any."""
+    """Whether the digests of that name differ; a missing one of the base model counts as different."""
     one, two = ((run.part("digests") or {}).get(name) for run in (first, other))
     return one != two or (name == BASE and not one)
 
@@ -201,14 +201,14 @@ def _line(runs: Mapping[str, Contents], found: Mapping[str, Row | None], row: Ro
 
 
 def _changed(before: Score, after: Score, paired: bool) -> str:
-    """The change in words; of scores over different numbers of examples there is none to tell."""
+    """The change in words; there is none for scores over different numbers of examples."""
     if before.n != after.n:
-        return f"not told: n is {numbers.count(before.n)} there, {numbers.count(after.n)} here"
+        return f"not given: n is {numbers.count(before.n)} there, {numbers.count(after.n)} here"
     return change(before, after, paired=paired)
 
 
 def _same_examples(runs: Mapping[str, Contents], found: Mapping[str, Row | None], first: str, other: str) -> bool:
-    """Equally many values do not make pairs: the model and the examples must be the same, too."""
+    """The same number of values does not make pairs: the model and the examples must be the same, too."""
     split = next(row.split for row in found.values() if row)
     if any(_apart(runs[first], runs[other], name) for name in (BASE, f"{split} set")):
         return False

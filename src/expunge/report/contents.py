@@ -1,4 +1,4 @@
-"""What a run folder holds, read leniently: missing files are empty, so that the report can say so."""
+"""Read a run folder leniently: missing files are empty, so that the report can say so."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from expunge.runs.format import read_record
 from expunge.runs.kinds import DEFAULT_TASK, kinds_of
 
 SHOWN = 6
-"targets that are named where all of them would be too many"
+"targets to name if all of them would be too many"
 
 
 @dataclass(frozen=True)
 class Contents:
     """The files of one run.
 
-    `record` is None where the run has not ended. `recipe` is read as plain YAML, so that a folder written by another
+    `record` is None if the run has not ended. `recipe` is read as plain YAML, so that a folder written by another
     version of the recipe can still be reported.
     """
 
@@ -36,7 +36,7 @@ class Contents:
     steps: tuple[dict[str, Any], ...]
     probes: tuple[dict[str, Any], ...]
     evaluations: tuple[dict[str, Any], ...]
-    "losses of a few texts of each set, as training saw them on its way"
+    "losses of a few texts of each set, evaluated during training"
     kept_step: int | None
     "the step whose weights training chose"
     record: dict[str, Any] | None
@@ -51,20 +51,20 @@ class Contents:
 
     @property
     def measured_later(self) -> list[str] | None:
-        """What of the measuring was set only after the run; None where that is not known."""
+        """Settings of the measures that were made only after the run; None if unknown."""
         later = (self.record or {}).get("measured_later", [])
         return None if later is None else [str(each) for each in later]
 
     @property
     def task(self) -> str:
-        """The recipe's task, which says of what kind the model is; the default where no such kind is installed."""
+        """The recipe's task, which gives the kind of the model; the default if no such kind is installed."""
         task = str(self.recipe.get("task") or DEFAULT_TASK)
         return task if kinds_of(task) else DEFAULT_TASK
 
     @property
     def title(self) -> str:
-        """What was to be forgotten, in the user's words; of a path from the root on the last two parts: a page is shown to
-        others, and where it lay on the machine is not theirs."""
+        """What was to be forgotten, in the user's words; of an absolute path only the last two parts: a page is shown
+        to others, who need not know the folders of the machine."""
         return _last_parts(str(self.part("title") or "")) or targets_in_words(self.recipe) or "not named"
 
     @property
@@ -74,19 +74,19 @@ class Contents:
 
     @property
     def method_title(self) -> str:
-        """What the method is called in words."""
+        """The name of the method in words."""
         named = wording.title(str((self.part("method") or {}).get("citation") or ""))
         if self.task != DEFAULT_TASK and named:
             return named
         return wording.method(self.method)
 
     def score(self, measure: str, model: str) -> Score | None:
-        """The first score of a measure for one of the three models; a control is none of them."""
+        """The first score of a measure for one of the three models; not of a control."""
         found = (s for s in self.scores if s.measure == measure and s.model == model and s.split != "control")
         return next(found, None)
 
     def control(self, measure: str) -> Score | None:
-        """What the base model reaches on like prompts on other subjects."""
+        """The base model's score on similar prompts on other subjects."""
         found = (s for s in self.scores if s.measure == measure and s.split == "control" and s.model == "base")
         return next(found, None)
 
@@ -115,7 +115,7 @@ def read_contents(folder: RunFolder) -> Contents:
 
 
 def targets_in_words(recipe: Mapping[str, Any]) -> str:
-    """What a recipe, as plain values, is to forget: all of its targets, the first few by name; empty where it names none."""
+    """The targets of a recipe given as plain values, the first few by name; empty if it has none."""
     also = recipe.get("forget_also")
     targets = [recipe.get("forget"), *(also if isinstance(also, list) else ())]
     named = [_last_parts(str(each)) for each in targets if each]
@@ -124,5 +124,5 @@ def targets_in_words(recipe: Mapping[str, Any]) -> str:
 
 
 def _last_parts(said: str) -> str:
-    """Of a path from the root on the last two parts; all else as it is."""
+    """The last two parts of an absolute path; anything else unchanged."""
     return "/".join(PurePath(said).parts[-2:]) if PurePath(said).is_absolute() else said

@@ -1,4 +1,4 @@
-"""What a run cost, and what share that is of retraining without the forget set."""
+"""The cost of a run, and its share of retraining without the forget set."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from expunge.core.memory import device_peak_bytes, peak_memory_bytes
 from expunge.runs.folder import RunFolder
 
 MEASURING = ("measured-", "front", "benchmarks-", "sampled-ordinary", "terms")
-"stages that only evidence needs: forgetting would work without them"
+"stages only for measuring: forgetting would work without them"
 
 
 def training_cost(folder: RunFolder, event: str) -> dict[str, float]:
-    """Tokens and seconds of a training's steps, as the events of this name tell; of a resumed one each step once."""
+    """Tokens and seconds of a training's steps, from the events of this name; each step of a resumed one counts
+    once."""
     rows = folder.steps(event)
     seconds = sum(float(row["seconds"]) for row in rows)
     tokens = sum(float(row["seconds"]) * float(row["tokens_per_second"]) for row in rows)
@@ -23,7 +24,7 @@ def training_cost(folder: RunFolder, event: str) -> dict[str, float]:
 
 
 def oracle_cost(retrained: str | None) -> dict[str, float] | None:
-    """Tokens and seconds that the retrained model took, where `expunge teach` made it; None where nobody noted them."""
+    """Tokens and seconds that the retrained model took, if `expunge teach` made it; None if not recorded."""
     if retrained is None:
         return None
     path = Path(retrained).parent / "teach.json"
@@ -36,7 +37,7 @@ def cost(folder: RunFolder, trained: Mapping[str, Any], oracle: dict[str, float]
     """Seconds by stage (of the attempt that finished it), tokens a second, peak memory over all attempts.
 
     Args:
-        oracle: what the retrained model took. Shares of it count the tokens of all training steps (the reinforced
+        oracle: cost of the retrained model. Shares of it count the tokens of all training steps (the reinforced
             model's too), and the seconds of everything but measuring.
     """
     seconds = _seconds(folder)
@@ -55,7 +56,7 @@ def cost(folder: RunFolder, trained: Mapping[str, Any], oracle: dict[str, float]
 
 
 def passes_cost(folder: RunFolder, trained: Mapping[str, Any]) -> dict[str, Any]:
-    """Seconds by stage, image passes, peak memory over all attempts: of models of pictures."""
+    """Seconds by stage, image passes, peak memory over all attempts: for models of pictures."""
     seconds = _seconds(folder)
     return {
         "seconds_total": round(sum(seconds.values()), 1),
@@ -73,7 +74,7 @@ def _seconds(folder: RunFolder) -> dict[str, float]:
 
 
 def _peaks(folder: RunFolder) -> dict[str, int]:
-    """Bytes: the most main memory that any attempt took, and the most of a GPU, where one was used."""
+    """Bytes: the most main memory that any attempt took, and the most of a GPU, if one was used."""
     rows = list(folder.read_events("peak"))
     main = max([*(int(row["peak_memory_bytes"]) for row in rows), peak_memory_bytes()])
     device = max([*(int(row.get("device_peak_bytes") or 0) for row in rows), device_peak_bytes() or 0])

@@ -1,4 +1,4 @@
-"""The report's figures. Every one stands beside a table of the same numbers and is labelled where its lines end."""
+"""The report's figures. Each comes with a table of the same numbers, and its lines are labelled at their ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from expunge.report.probes import Probe
 from expunge.report.svg import BLUE, GREEN, INK, MUTED, ORANGE, PAPER, PURPLE, SKY, VERMILION, draw
 
 WIDTH = 8.0
-"inches; drawn a little wider than paper shows it, so that its letters end up as large as the text around it"
+"inches; drawn a little wider than on paper, so that its letters are as large as the surrounding text"
 
 LINES: list[tuple[str, Any, str]] = [
     (BLUE, "-", "o"),
@@ -31,7 +31,7 @@ LINES: list[tuple[str, Any, str]] = [
     (SKY, "-", "X"),
     (INK, (0, (2, 2)), "P"),
 ]
-"colour, dash and marker, so that no two lines differ by colour alone"
+"colour, dash and marker, so that no two lines differ only by colour"
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class Dot:
     marker: str
     filled: bool = True
     place: int | None = None
-    "of a run among those that are compared: its marks in all figures and tables of the page belong together"
+    "id of a run in a comparison: its marks in all figures and tables of the page belong together"
 
     @property
     def gid(self) -> str | None:
-        """What its marks are known by in a figure (`svg.linked`)."""
+        """Id of its marks in a figure (`svg.linked`)."""
         return None if self.place is None else f"run{self.place}"
 
     @property
     def focus(self) -> str | None:
-        """The same of a mark that the keyboard reaches."""
+        """The same for a mark that is focusable by keyboard."""
         return None if self.place is None else f"run{self.place}:{self.label}"
 
     @property
@@ -61,7 +61,7 @@ class Dot:
 
 
 CONTROL = Dot("control", GREEN, "s", filled=False)
-"what the base model reaches on like prompts on other subjects"
+"the base model's score on similar prompts on other subjects"
 MODEL_DOTS = {
     "base": Dot("before", MUTED, "o", filled=False),
     "unlearned": Dot("after", BLUE, "o"),
@@ -70,7 +70,7 @@ MODEL_DOTS = {
 
 
 def run_dots(names: Sequence[str]) -> dict[str, Dot]:
-    """A way of drawing each of several runs; after seven the colours begin again with hollow markers."""
+    """Styles for several runs; after seven the colours repeat with hollow markers."""
     return {
         name: Dot(name, LINES[place % len(LINES)][0], LINES[place % len(LINES)][2], place < len(LINES), place)
         for place, name in enumerate(names)
@@ -78,7 +78,8 @@ def run_dots(names: Sequence[str]) -> dict[str, Dot]:
 
 
 def familiarity(name: str, measures: Sequence[tuple[str, Mapping[str, Score]]]) -> Markup:
-    """Bars before, of the control and after, one panel a familiarity measure: `measures` holds (name, score of each)."""
+    """Bars before, of the control and after, one panel per familiarity measure: `measures` are (name, score of
+    each)."""
     dots = {"base": MODEL_DOTS["base"], "control": CONTROL} | MODEL_DOTS
 
     def paint() -> Figure:
@@ -112,7 +113,7 @@ def familiarity(name: str, measures: Sequence[tuple[str, Mapping[str, Score]]]) 
 
 
 def probabilities(name: str, probe: Probe) -> Markup:
-    """A line a token: its probability as the next one, over the steps of unlearning."""
+    """One line per token: its probability as the next one, over the steps of unlearning."""
 
     def paint() -> Figure:
         figure = Figure(figsize=(3.4, 2.1))
@@ -143,7 +144,7 @@ def probabilities(name: str, probe: Probe) -> Markup:
 
 
 def _label_ends(axis: Axes, ends: Sequence[tuple[float, str, str, str]], top: float, low: float = 0.0) -> None:
-    """Write each line's name to its right, moved apart where two would overlap, and tie it to its line."""
+    """Write each line's name to its right, moved apart if two would overlap, and connect it to its line."""
     gap = (top - low) * 0.105
     places = [low + place for place in spread([end[0] - low for end in ends], gap, top - low)]
     for (y, token, colour, marker), place in zip(ends, places, strict=True):
@@ -216,11 +217,11 @@ def losses(name: str, steps: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 EVALUATED = {"forget": "forget set", "holdout": "held-out", "retain": "retain set", "ordinary": "ordinary"}
-"set that training is evaluated on -> its name beside its line"
+"set that training is evaluated on -> the label of its line"
 
 
 def evaluations(name: str, rows: Sequence[Mapping[str, Any]], kept: int | None) -> Markup:
-    """A line a set: the loss of a few of its texts, as training saw it on its way; upright, the step that was kept."""
+    """One line per set: the loss of a few of its texts during training; the vertical line is the kept step."""
     sets = [key for key in EVALUATED if any(_finite(row.get(key)) for row in rows)]
 
     def paint() -> Figure:
@@ -252,7 +253,7 @@ def evaluations(name: str, rows: Sequence[Mapping[str, Any]], kept: int | None) 
     description = "; ".join(
         f"{EVALUATED[key]} from {numbers.plain(rows[0].get(key))} to {numbers.plain(rows[-1].get(key))}" for key in sets
     )
-    said = "" if kept is None else f" Kept is step {kept}."
+    said = "" if kept is None else f" Step {kept} is kept."
     return draw(name, "Losses of a few texts of each set, in training", description + "." + said, paint)
 
 
@@ -266,7 +267,8 @@ class Panel:
 
 
 def panels(rows: Iterable[tuple[str, str, bool, Mapping[str, Score]]]) -> list[Panel]:
-    """Rows of (label, unit, percent, score by series) gathered by unit: shares with shares, perplexities alike."""
+    """Rows of (label, unit, percent, score by series) gathered by unit: shares with shares, perplexities with
+    perplexities."""
     found: dict[tuple[str, bool], list[tuple[str, Mapping[str, Score]]]] = {}
     for label, unit, percent, scores in rows:
         found.setdefault((unit, percent), []).append((label, scores))
@@ -274,7 +276,7 @@ def panels(rows: Iterable[tuple[str, str, bool, Mapping[str, Score]]]) -> list[P
 
 
 def dots(name: str, title: str, panels: Sequence[Panel], series: Mapping[str, Dot]) -> Markup:
-    """Dots with their 95 % intervals: a line a score, a marker a series, a panel a unit."""
+    """Dots with their 95 % intervals: one line per score, one marker per series, one panel per unit."""
 
     def paint() -> Figure:
         step = 0.15 * len(series) + 0.14
@@ -304,7 +306,7 @@ def dots(name: str, title: str, panels: Sequence[Panel], series: Mapping[str, Do
 
 
 def _key(figure: Figure, series: Mapping[str, Dot], y: float) -> None:
-    """Name the markers in a line above the panels, as many as fit its width."""
+    """Legend in a line above the panels, as many markers as fit its width."""
     axis = figure.add_axes((0.3, (y - 0.1) / figure.get_figheight(), 0.67, 0.2 / figure.get_figheight()))
     axis.set(xlim=(0, 67), ylim=(-1, 1))
     axis.axis("off")

@@ -1,4 +1,4 @@
-"""A method's formula as it was run: hyper-parameters that change its terms are put in."""
+"""A method's formula as it was run: with the hyper-parameters that change its terms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOISES = {
     "binary": r"n \sim \mathrm{Bernoulli}(\mu)",
     "constant": r"n = \mu",
 }
-"what stands for pictures to forget, by the setting `noise` of methods for generators"
+"replacement of pictures to forget, by the setting `noise` of methods for generators"
 
 PICTURES = r"D(E_\theta(T(x))) - "
 OPTIONS = {
@@ -30,11 +30,11 @@ OPTIONS = {
     },
     ("random_encoder", "keeps", "pixels"): {r"E_\theta(T(x)) - E_{\theta_0}(T(x))": PICTURES + "x"},
 }
-"parts of a formula that a setting changes, and what stands there instead"
+"parts of a formula that a setting changes, and their replacements"
 
 
 def as_run(method: Mapping[str, Any]) -> str:
-    """The formulas, in LaTeX, a paragraph each: with the settings where those change its terms, else as recorded."""
+    """The formulas, in LaTeX, a paragraph each: with the settings if those change its terms, else as recorded."""
     settings, name = method.get("settings"), method.get("name")
     recorded = str(method.get("formula") or "").replace("$$", "").strip()
     if not isinstance(settings, Mapping):
@@ -80,7 +80,7 @@ def _gradient_difference(settings: Mapping[str, Any]) -> list[str]:
     if settings["surprise_share"] is not None:
         formulas.append(r"s_t = -\log \text{(mean probability of } y_t \text{ over the retain set)}")
     if settings["retain_weight"] and settings["retain_target"] == "cleared":
-        formulas.append(r"q(v \mid x) \propto p_{base}(v \mid x) \, [v \text{ is no term of the target's own}]")
+        formulas.append(r"q(v \mid x) \propto p_{base}(v \mid x) \, [v \text{ is not a term of the target's own}]")
     return formulas
 
 

@@ -1,4 +1,4 @@
-"""Forgetting against damage: where several runs stand, and which of them no other beats in both."""
+"""Forgetting against damage: the values of several runs, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from expunge.report.svg import MUTED, draw
 
 @dataclass(frozen=True)
 class Point:
-    """Where a run stands.
+    """A run's forgetting and damage.
 
     `left`: of what the base model showed of the forget set beyond the control, the share that the unlearned model still
-    shows, by the measure that fell least; `damage`: the largest share of a score of utility that was lost. `left_by` and
-    `damage_by` name the two measures. Lower is better of both; below 0, more is gone than the control has to go.
+    shows, by the measure that fell least; `damage`: the largest share of a score of utility that was lost. `left_by`
+    and `damage_by` name the two measures. Lower is better for both; below 0, the model shows less than the control.
     """
 
     left: float
@@ -32,10 +32,11 @@ class Point:
 
 
 def point(scores: Sequence[Score]) -> Point | None:
-    """Where a run stands by its scores; None where no measure of forgetting or of utility was taken before and after.
+    """A run's forgetting and damage from its scores; None without a measure of forgetting or of utility before and
+    after.
 
-    Measures of forgetting are those of the forget set of which less is better, and of which the base model showed more
-    than the control (0 where there is none). Where there is none of these, it is the geometric mean of the probabilities of
+    Measures of forgetting are those of the forget set where less is better, and where the base model showed more
+    than the control (0 without one). Without any of these, it is the geometric mean of the probabilities of
     the forget set's tokens, of which perplexity is the inverse.
     """
     table = rows(scores)
@@ -76,7 +77,7 @@ def _probability_left(row: Row) -> float | None:
 
 
 def on_front(points: Mapping[str, Point]) -> list[str]:
-    """The runs that no other beats in one of the two without losing in the other, from the least damage on."""
+    """The Pareto-optimal runs, from the least damage on."""
     found: list[str] = []
     for name, each in sorted(points.items(), key=lambda item: (item[1].damage, item[1].left)):
         if not found or each.left < points[found[-1]].left:
@@ -85,7 +86,7 @@ def on_front(points: Mapping[str, Point]) -> list[str]:
 
 
 def front(points: Mapping[str, Point], series: Mapping[str, Dot]) -> Markup:
-    """The figure: damage to the right, what is left of the target upwards, and a line through the front."""
+    """The figure: damage on the x axis, what is left of the target on the y axis, and a line through the front."""
     best = on_front(points)
 
     def paint() -> Figure:

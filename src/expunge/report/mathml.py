@@ -1,4 +1,4 @@
-"""Formulas set by the browser itself, without a script: LaTeX as MathML, and nothing that is not mathematics."""
+"""Formulas rendered by the browser without a script: LaTeX as MathML, restricted to mathematics."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ ATTRIBUTES = re.compile(
     "display|displaystyle|scriptlevel|mathvariant|stretchy|fence|form|separator|largeop|movablelimits|symmetric|lspace|"
     "rspace|width|height|depth|minsize|maxsize|linethickness|columnalign|rowspacing|columnspacing|open|close"
 )
-"what of MathML a page gets"
+"MathML elements allowed in a page"
 
 
 def set_formulas(latex: str) -> Markup:
-    """Formulas, a paragraph each, as MathML that needs no script; as they are typed where that cannot be made of them."""
+    """Formulas, a paragraph each, as MathML that needs no script; as LaTeX source if conversion fails."""
     return Markup("\n").join(_set(clean(paragraph)) for paragraph in latex.split("\n\n") if paragraph.strip())
 
 
 def _set(latex: str) -> Markup:
     try:
         made = convert_to_element(re.sub(r"\\arg(?![A-Za-z])", r"\\mathrm{arg}\\,", latex), display="block")
-    except Exception:  # of any kind: the formula may come from anyone's method
+    except Exception:  # of any kind: the formula may come from any package's method
         return Markup("<pre>{}</pre>").format(escape(latex))
     for element in made.iter():
-        # As the library gives it, text is not escaped yet, and attributes can hold more than mathematics.
+        # The library does not escape text, and its attributes may contain more than mathematics.
         element.text = html.unescape(element.text or "")
         element.attrib = {name: value for name, value in element.attrib.items() if ATTRIBUTES.fullmatch(name)}
         if not ELEMENTS.fullmatch(element.tag):

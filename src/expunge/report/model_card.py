@@ -22,13 +22,13 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 def model_card(folder: RunFolder, base_model: str | None = None, license: str | None = None) -> str:
     """The card of a run's unlearned model as Markdown with a YAML front matter.
 
-    What the run lacks (scores, a verdict) the card names as missing.
+    The card lists what the run lacks (scores, a verdict) as missing.
 
     Args:
-        base_model: Hugging Face id of the base model; if not given, the recipe's model where that is such an id.
+        base_model: Hugging Face id of the base model; if not given, the recipe's model if that is such an id.
         license: the base model's licence identifier, where known.
 
-    The card quotes no answers: they may hold what was to be forgotten. Raises `RunError` unless `folder` is a run.
+    The card quotes no answers: they may contain the forget set. Raises `RunError` unless `folder` is a run.
     """
     contents = read_contents(folder)
     table = without_details(rows(contents.scores))

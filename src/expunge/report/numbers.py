@@ -1,4 +1,4 @@
-"""Numbers as people read them: the minus sign, thousands, units, and no more digits than mean something."""
+"""Numbers as people read them: the minus sign, thousands, units, and no more digits than are meaningful."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plain(value: float | None) -> str:
 
 
 def fixed(value: float, digits: int) -> str:
-    """A number with so many digits after the point, thousands set apart, and a true minus sign (but never −0)."""
+    """A number with `digits` digits after the point, thousands separators, and a true minus sign (but never −0)."""
     return _minus(f"{value:,.{digits}f}")
 
 
@@ -50,7 +50,7 @@ def value(number: float, percent: bool) -> str:
 
 
 def interval(low: float, high: float, percent: bool) -> str:
-    """`[low, high]`, in the unit of `value` but without repeating it; nothing where there is no interval."""
+    """`[low, high]`, in the unit of `value` but without repeating it; empty if there is no interval."""
     if low == high:
         return ""
     if percent:
@@ -78,7 +78,7 @@ def seconds(number: float | None) -> str:
 
 
 def peaks(cost: Mapping[str, Any]) -> str:
-    """The peak of main memory, and of a GPU's where one was used."""
+    """The peak of main memory, and of a GPU's if one was used."""
     main, device = bytes_(cost.get("peak_memory_bytes")), cost.get("device_peak_bytes")
     return main if device is None else f"{main}, and {bytes_(device)} of the GPU"
 

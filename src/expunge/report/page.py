@@ -1,4 +1,4 @@
-"""Jinja for texts that hold other people's words: a page's are escaped, and what cannot be printed is made visible."""
+"""Jinja for untrusted texts: escaped in pages, with unprintable characters made visible."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_page(template: str, **values: Any) -> str:
-    """Fill `templates/<template>`; a name the template misses is an error, never an empty place.
+    """Fill `templates/<template>`; a missing name is an error, never empty.
 
-    Everything in HTML is escaped. In Markdown the filter `md` does it.
+    Everything in HTML is escaped. In Markdown use the filter `md`.
     """
     return _environment().get_template(template).render(**values)
 
 
 @cache
 def _environment() -> Environment:
-    """One for all pages, so that a template is compiled once."""
+    """One environment for all pages, so that a template is compiled once."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=lambda name: name is None or not name.endswith(".md.jinja"),

@@ -9,16 +9,16 @@ from typing import Any
 from expunge.core.safe_text import visible
 
 TOKENS = 7
-"tokens shown for a prompt: as many as there are colours that everyone can tell apart"
+"tokens shown for a prompt: the number of colours that everyone can distinguish"
 COLUMNS = 7
 "steps shown in a table, as in the paper's"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One prompt followed through unlearning.
+    """One prompt tracked through unlearning.
 
-    `tokens` maps a printable token to its probabilities, one a step of `steps`, None where it was not recorded;
+    `tokens` maps a printable token to its probabilities, one a step of `steps`, None if it was not recorded;
     `columns` are the places in `steps` that the table shows; `left_out` counts tokens beyond the shown ones.
     """
 
@@ -30,7 +30,7 @@ class Probe:
 
 
 def probes(events: Sequence[Mapping[str, Any]]) -> list[Probe]:
-    """One `Probe` a prompt, in the order they were first recorded."""
+    """One `Probe` per prompt, in the order they were first recorded."""
     found: dict[str, dict[int, Mapping[str, float]]] = {}
     for event in events:
         for row in event.get("prompts") or ():
@@ -55,14 +55,14 @@ def _probe(prompt: str, by_step: Mapping[int, Mapping[str, float]]) -> Probe:
 
 
 def evenly(length: int, wanted: int) -> list[int]:
-    """At most `wanted` places out of `length`, evenly spread, the first and the last among them."""
+    """At most `wanted` indices out of `length`, evenly spread, including the first and the last."""
     if length <= wanted:
         return list(range(length))
     return sorted({round(place * (length - 1) / (wanted - 1)) for place in range(wanted)})
 
 
 def _names(tokens: Sequence[str]) -> dict[str, str]:
-    """Printable names: the leading space is dropped, and shown only where two tokens would look the same."""
+    """Printable names: the leading space is dropped, and shown only if two tokens would look the same."""
     bare = {token: visible(token.strip(" ")) for token in tokens}
     alike = [name for name in bare.values() if list(bare.values()).count(name) > 1]
     return {

@@ -1,4 +1,4 @@
-"""The record of a run: what was done with what, what it cost, the verdict; and whether files are still those recorded."""
+"""The record of a run: settings, inputs, cost, verdict; and whether files are still those recorded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def vouched(folder: RunFolder) -> tuple[Path, ...]:
 
 
 def changed_since(folder: RunFolder, record: Mapping[str, Any] | None) -> list[str] | None:
-    """Names of the files of scores and answers that are not as they were recorded; None where no digests were.
+    """Names of the files of scores and answers that differ from the record; None if it has no digests.
 
     The whole folder is checked by `expunge verify`.
     """
@@ -42,12 +42,12 @@ def changed_since(folder: RunFolder, record: Mapping[str, Any] | None) -> list[s
 def make_record(
     run: Run[Any], evidence: Evidence, method: Method, outcome: Outcome, trained: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The content of `record.json`; `trained` was noted when the model was saved, the digests of its files among it.
+    """The content of `record.json`; `trained` was noted when the model was saved, with the digests of its files.
 
-    Thresholds and versions are those with which the model was trained, whoever measures it again.
+    Thresholds and versions are those with which the model was trained, even if it is measured again.
     """
     folder, recipe, scores = run.folder, run.recipe, outcome.scores
-    # through the class, so that a threshold that came with a later version is one that was not set
+    # through the class, so that a threshold added in a later version counts as not set
     fixed = recipe.verdict.model_dump()
     thresholds = type(recipe.verdict)(**trained.get("thresholds", fixed)).model_dump()
     used = trained.get("versions", versions())
@@ -56,12 +56,12 @@ def make_record(
     if (anchors := trained.get("anchors")) is not None and files.get(folder.anchors.name) != anchors:
         files[folder.anchors.name] = anchors
         warnings.append(
-            "anchors.yaml was edited in the run folder, but the labels come from the terms before that; to use it, give "
+            "anchors.yaml was edited in the run folder, but the labels come from the earlier terms; to use it, give "
             "--anchors with its path and another --out"
         )
     warnings = list(dict.fromkeys(warnings))
     if thresholds != fixed:
-        warnings.append("the thresholds in recipe.yaml were changed after the training; those from before it count")
+        warnings.append("the thresholds in recipe.yaml were changed after the training; the earlier ones count")
     record = {
         "thresholds": thresholds,
         "cost": evidence.cost(folder, recipe, trained),

@@ -1,4 +1,4 @@
-"""What attacks brought back in several runs, as one figure an attack: a line a run, and its control."""
+"""What attacks brought back in several runs, as one figure per attack: one line per run, and its control."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Settings = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Recovery:
-    """An attack that is drawn.
+    """An attack to plot.
 
     Attributes:
         rows: (family of settings, (run, what is known at its last setting, the control's)).
@@ -33,10 +33,10 @@ class Recovery:
 
 
 def recoveries(audits: Mapping[str, Mapping[str, Any]], series: Mapping[str, Dot]) -> list[Recovery]:
-    """Curves of every attack that was carried out along a line of settings; none where no audit has one.
+    """Curves of every attack that was run along a line of settings; empty if no audit has one.
 
     Args:
-        audits: what `audit/audit.json` of each run holds; runs without an audit of their model are not among them.
+        audits: content of `audit/audit.json` of each run; runs without an audit of their model are left out.
     """
     titles = {each["name"]: each["title"] for audit in audits.values() for each in audit["attacks"]}
     found = []
@@ -52,7 +52,7 @@ def recoveries(audits: Mapping[str, Mapping[str, Any]], series: Mapping[str, Dot
 
 
 def _curves(audit: Mapping[str, Any], attack: str) -> dict[str, Settings]:
-    """Settings of an attack by their family, of those that make a curve."""
+    """Settings of an attack by family, for those that make a curve."""
     families: dict[str, list[Mapping[str, Any]]] = {}
     for each in audit["attacks"]:
         for setting in each["settings"] if each["name"] == attack else ():

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from expunge.core import storage
 from expunge.errors import RunError
 from expunge.report import figures, numbers, wording
-from expunge.report.audit import attacks_that_told, audit_of_run, audit_part
+from expunge.report.audit import audit_of_run, audit_part, conclusive_attacks
 from expunge.report.contents import Contents, read_contents
 from expunge.report.formula import as_run
 from expunge.report.mathml import set_formulas
@@ -36,19 +36,19 @@ def render_report(folder: RunFolder) -> Path:
     whole = isinstance((read_record(folder.record) or {}).get("verdict"), Mapping)
     if not whole and folder.report.is_file() and any(folder.read_events("finished")):
         raise RunError(
-            f"{folder.path} has no whole record.json: it was removed or damaged, and a report without it would say less than "
-            "the one there",
-            next_step="run the command that started it again; it writes what is missing from what is in the folder",
+            f"{folder.path} has no whole record.json: it was removed or damaged, and a report without it would "
+            "contain less than the present one",
+            next_step="run the command that started it again; it restores the missing files from the folder",
         )
     storage.write_text(folder.report, report_page(folder))
     return folder.report
 
 
 def report_page(folder: RunFolder, name: str | None = None) -> str:
-    """The report of a run as HTML; `name` is its name for the run; default: the folder's name.
+    """The report of a run as HTML; `name` is the run's name in it; default: the folder's name.
 
     The page is self-contained: it loads nothing, needs no script and prints on A4. The same files give the same
-    bytes. A part that is missing is named as missing. Raises `RunError` unless `folder` is a run folder.
+    bytes. Missing parts are listed as missing. Raises `RunError` unless `folder` is a run folder.
     """
     contents = read_contents(folder)
     contents = contents if name is None else replace(contents, name=name)
@@ -85,9 +85,9 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
 
 
 def _not_tested(contents: Contents, evidence: Evidence, audited: Mapping[str, Any] | None) -> list[str]:
-    """What neither the run nor its audit has tested."""
+    """What neither the run nor its audit tested."""
     lines = contents.part("not_tested") or [wording.MISSING["not_tested"]]
-    tested = [] if audited is None else evidence.tested_by(attacks_that_told(audited))
+    tested = [] if audited is None else evidence.tested_by(conclusive_attacks(audited))
     return [line for line in lines if line not in tested]
 
 
@@ -102,7 +102,7 @@ def _sets(contents: Contents) -> list[tuple[str, str, str]]:
     found = []
     for name, properties in (contents.part("sets") or {}).items():
         for key, value in _flat(properties):
-            set_name = "general text to keep" if name == "general" else wording.split(name)
+            set_name = "general text to retain" if name == "general" else wording.split(name)
             found.append((set_name, wording.readable(key), _printed(value)))
     return found
 

@@ -1,4 +1,4 @@
-"""A sample of the scores of a run, and whether they come out again."""
+"""Draw a sample of a run's scores, and check whether they can be reproduced."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from expunge.errors import RecipeError
 from expunge.report.verify import Finding
 
 ROUNDING = 1e-3
-"relative difference that float32 sums in another order explain"
+"relative difference explained by float32 sums in another order"
 NARROW_ROUNDING = 1e-2
 "the same, where matrix products are in bfloat16, which has 8 bits"
 SMALL = 1e-6
-"difference of figures near 0 that counts as none"
+"difference of figures near 0 that counts as equal"
 JUDGED = ("familiarity_judged",)
-"what another model said of it: it is not asked again"
+"scores by another model: not asked again"
 
 
 def drawn(scores: Iterable[Score], number: int) -> list[Score]:
-    """So many scores of the unlearned model, by lot; all where there are no more.
+    """Draw `number` scores of the unlearned model at random; all if there are no more.
 
     Raises:
-        RecipeError: fewer than one is asked for.
+        RecipeError: fewer than one.
     """
     if number < 1:
         raise RecipeError("there is no score in the sample", seen=f"--sample {number}", allowed="1 or more")
@@ -32,7 +32,7 @@ def drawn(scores: Iterable[Score], number: int) -> list[Score]:
 
 
 def compared(stored: Sequence[Score], again: Iterable[Score], narrow: bool = False) -> list[Finding]:
-    """Whether each of the stored scores is what was measured again, within rounding.
+    """Whether each stored score equals the new measurement, within rounding.
 
     Args:
         narrow: whether matrix products are in bfloat16.
@@ -48,5 +48,5 @@ def _finding(stored: Score, again: Score | None, narrow: bool) -> Finding:
     rounding = max(SMALL, (NARROW_ROUNDING if narrow else ROUNDING) * max(abs(stored.value), abs(again.value)))
     same = again.n == stored.n and abs(again.value - stored.value) <= rounding
     if same:
-        return Finding(f"{name} comes out again from the saved model", True)
-    return Finding(f"{name} does not come out again: {again.value:.6g}, n = {again.n}", False)
+        return Finding(f"{name} is reproduced from the saved model", True)
+    return Finding(f"{name} is not reproduced: {again.value:.6g}, n = {again.n}", False)

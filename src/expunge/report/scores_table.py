@@ -1,4 +1,4 @@
-"""Scores as rows: base, unlearned and retrained beside each other, with the change in pairs where that is possible."""
+"""Scores as rows: base, unlearned and retrained side by side, with the paired change where possible."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from expunge.report import numbers, wording
 from expunge.runs.measures import measures, shown_apart
 
 MOST_NATS = 700.0
-"largest logarithm of a ratio that is still a number"
+"largest logarithm of a ratio that is still finite"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measure on one split, for the models it was taken of."""
+    """One measure on one split, for the models it was taken on."""
 
     measure: str
     split: str
@@ -47,11 +47,11 @@ class Row:
 
     @property
     def n(self) -> str:
-        """Examples measured; all of them where the models differ in it."""
+        """Examples measured; all of them if the models differ."""
         return " / ".join(dict.fromkeys(numbers.count(score.n) for score in self.by_model.values()))
 
     def text(self, model: str) -> tuple[str, str] | None:
-        """A model's value and its interval, formatted; None where it was not measured."""
+        """A model's value and its interval, formatted; None if it was not measured."""
         score = self.by_model.get(model)
         return None if score is None else score_text(score)
 
@@ -63,19 +63,19 @@ class Row:
 
     @property
     def change(self) -> str:
-        """Unlearned against base, formatted; empty where one of them is missing."""
+        """Unlearned against base, formatted; empty if one of them is missing."""
         before, after = self.by_model.get("base"), self.by_model.get("unlearned")
         return change(before, after) if before and after else ""
 
     @property
     def worsened(self) -> bool:
-        """Whether the unlearned model's score is worse than the base model's; both must be there."""
+        """Whether the unlearned model's score is worse than the base model's; both must be measured."""
         before, after = self.by_model["base"], self.by_model["unlearned"]
         return after.value < before.value if before.higher_is == "better" else after.value > before.value
 
     @property
     def way(self) -> float | None:
-        """How much of the way from the base to the retrained model was gone; None where that way is no longer than
+        """Share of the distance from base to retrained model that was covered; None if that distance is not larger than
         the intervals around its ends, or an end is missing."""
         before, after, goal = (self.by_model.get(model) for model in ("base", "unlearned", "retrained"))
         if before is None or after is None or goal is None:
@@ -86,7 +86,7 @@ class Row:
 
 
 def rows(scores: Iterable[Score]) -> list[Row]:
-    """One row a measure and split: known measures in the order of the wording, then the others as they come."""
+    """One row per measure and split: known measures in the order of the wording, then the others as they come."""
     found: dict[tuple[str, str], dict[str, Score]] = {}
     for score in scores:
         found.setdefault((score.measure, score.split), {})[score.model] = score
@@ -96,14 +96,14 @@ def rows(scores: Iterable[Score]) -> list[Row]:
 
 
 def without_details(table: Iterable[Row]) -> list[Row]:
-    """Rows but for those that a section of their own shows."""
+    """Rows except those with a section of their own."""
     return [row for row in table if not shown_apart(row.split)]
 
 
 def worst(table: Iterable[Row]) -> Row | None:
-    """What of the rest suffered most: the row of utility that got worse by the largest share of the base model's score.
+    """The largest damage: the row of utility that got worse by the largest share of the base model's score.
 
-    None where nothing got worse. A score that was 0 before has no share; it stands behind those that have one.
+    None if nothing got worse. A score that was 0 before has no share and comes after those with one.
     """
     fallen = [
         (loss, row)
@@ -114,7 +114,7 @@ def worst(table: Iterable[Row]) -> Row | None:
 
 
 def losses_of_utility(table: Iterable[Row]) -> list[tuple[float, Row]]:
-    """What each score of utility lost, as a share of the base model's; below 0 where it got better, 0 of a score of 0."""
+    """Loss of each score of utility, as a share of the base model's; below 0 if it got better, 0 for a score of 0."""
     found = []
     for row in table:
         before, after = row.by_model.get("base"), row.by_model.get("unlearned")
@@ -125,9 +125,9 @@ def losses_of_utility(table: Iterable[Row]) -> list[tuple[float, Row]]:
 
 
 def gaps(table: Iterable[Row], benchmarks: bool = True) -> list[str]:
-    """What was not measured though a reader would expect it, besides what the run's record says was not tested.
+    """Measures that a reader would expect but were not taken, in addition to the record's list of untested ones.
 
-    `benchmarks`: whether multiple-choice benchmarks are expected, as of language models.
+    `benchmarks`: whether multiple-choice benchmarks are expected, as for language models.
     """
     table = list(table)
     found = []
@@ -144,10 +144,10 @@ def score_text(score: Score) -> tuple[str, str]:
 
 
 def change(before: Score, after: Score, paired: bool = True) -> str:
-    """`after` against `before`, with its 95 % paired interval where both hold values of the same examples.
+    """`after` against `before`, with its paired 95 % interval if both have values of the same examples.
 
-    Where a score is the mean of its examples the change is their difference. Where the examples are logarithms
-    (perplexity) it is the ratio. Otherwise, or if not `paired`, there is no interval; nor where none can be computed.
+    If a score is the mean of its examples the change is their difference. If the examples are logarithms
+    (perplexity) it is the ratio. Otherwise, or if not `paired`, there is no interval; nor if none can be computed.
     """
     percent = wording.measure(before.measure).percent
     scale, unit = (100.0, "\u00a0points") if percent else (1.0, "")

@@ -55,19 +55,19 @@ STYLE = {
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}"
 _RUN = re.compile(r"(run\d+)(:.*)?", re.DOTALL)
-"what the marks of a run are known by"
+"ids of the marks of a run"
 
 
 def draw(name: str, title: str, description: str, paint: Callable[[], Figure]) -> Markup:
     """Run `paint` in the report's style and return its figure as inline SVG.
 
-    `name` makes the ids of the figure its own on the page; `title` and `description` are what a screen reader says.
+    `name` makes the ids of the figure unique on the page; `title` and `description` are for screen readers.
     """
     return _inline(clean(as_svg(paint)), name, title, description)
 
 
 def as_svg(paint: Callable[[], Figure]) -> str:
-    """Run `paint` in the report's style; its figure as SVG. No settings of the process are left changed."""
+    """Run `paint` in the report's style; its figure as SVG. Settings of the process are restored."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the reader's own fonts draw the text
         matplotlib.rcdefaults()
@@ -105,8 +105,8 @@ def _inline(source: str, name: str, title: str, description: str) -> Markup:
 
 
 def linked(element: ElementTree.Element) -> bool:
-    """Turn what a mark is known by (`run3`, or `run3:its name`) into classes by which the page's style finds all marks of
-    that run; whether the keyboard reaches this one, which those with a name are for."""
+    """Turn a mark's id (`run3`, or `run3:its name`) into classes with which the page's style finds all marks of
+    that run; marks with a name are focusable by keyboard."""
     found = _RUN.fullmatch(element.attrib.get("id", ""))
     if found is None:
         return False

@@ -12,12 +12,12 @@ from expunge.runs import measures
 
 FIXED = " fixed in the recipe before the run"
 THRESHOLDS_ALONE = " The thresholds were fixed in the recipe before the run."
-LATER = " What they are held against was in part set after it: {}."
+LATER = " Some of what they are compared with was set after it: {}."
 
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One check, ready to print; `passed` is None where it could not be made."""
+    """One check, ready to print; `passed` is None if it could not be made."""
 
     name: str
     sentence: str
@@ -38,10 +38,10 @@ class VerdictWords:
 def verdict_words(
     verdict: Mapping[str, Any] | None, retrained: bool = False, later: Sequence[str] | None = ()
 ) -> VerdictWords:
-    """The `verdict` of `record.json` in words. It counts as passed only where nothing in it says otherwise.
+    """The `verdict` of `record.json` in words. It counts as passed only if nothing in it says otherwise.
 
-    `retrained`: whether a retrained model was the reference of checks that take one where there is one.
-    `later`: what of the measuring was set only after the run; None where that is not known.
+    `retrained`: whether a retrained model was the reference of the checks that can use one.
+    `later`: settings of the measures that were made only after the run; None if unknown.
     """
     if not verdict or not verdict.get("checks"):
         return VerdictWords("none", "No verdict", wording.MISSING["verdict"], ())
@@ -62,19 +62,19 @@ def verdict_words(
         return VerdictWords("passed", "Passed", reason + fixed, checks)
     if verdict.get("not_known"):
         reason = (
-            "The model before knew the target no better than like subjects that were asked about as a control, so "
-            "forgetting cannot be seen."
+            "The model before knew the target no better than the similar subjects of the control, so "
+            "forgetting cannot be measured."
         )
         others = [check.name for check in checks if check.passed is False and check.value != numbers.UNKNOWN]
         if others:
-            reason += f" Not met besides: {_list(others)}."
-        return VerdictWords("failed", "Not known well enough to be seen to go", reason + fixed, checks)
+            reason += f" Also not met: {_list(others)}."
+        return VerdictWords("failed", "Not known well enough to measure forgetting", reason + fixed, checks)
     if failed:
         which = "The one check" if total == 1 else f"{len(failed)} of {total} checks"
         reason = f"{which}{FIXED if known else ''} {'was' if len(failed) == 1 else 'were'} not met: {_list(failed)}."
         reason += fixed
     else:
-        reason = "The run recorded no pass, though no single check is marked as failed."
+        reason = "The run recorded no pass, although no single check is marked as failed."
     return VerdictWords("failed", "Failed", reason, checks)
 
 
@@ -82,17 +82,17 @@ def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:
     name = str(check.get("name") or "unnamed check")
     words = measures.threshold(name)
     unit, threshold, value = words.unit if words else "", check.get("threshold"), check.get("value")
-    told, whole = FIGURES.get(unit) or (numbers.share, f" {unit.removeprefix('share ')}")
+    shown, whole = FIGURES.get(unit) or (numbers.share, f" {unit.removeprefix('share ')}")
     if unit == "share of the reference":
         whole = " of the retrained model" if retrained else " of before"
     if unit == "share of before" and isinstance(value, int | float):
-        value = max(0.0, value)  # nothing is left of an excess that ends below the control
+        value = max(0.0, value)  # an excess below the control counts as 0
     passed = check.get("passed")
     return CheckRow(
         name=words.title if words else wording.readable(name).capitalize(),
         sentence=words.sentence if words else "",
-        limit=(f"{words.bound} " if words else "") + told(threshold) + whole,
-        value=told(value),
+        limit=(f"{words.bound} " if words else "") + shown(threshold) + whole,
+        value=shown(value),
         passed=passed if isinstance(passed, bool) else None,
         explain=re.sub(r"(\d)%", "\\1\u00a0%", str(check.get("explain") or "")),  # as in the rest of the page
     )
@@ -114,7 +114,7 @@ FIGURES: dict[str, tuple[Callable[[Any], str], str]] = {
     "points": (_points, ""),
     "chance": (numbers.share, ""),
 }
-"how figures in a unit are written, and what stands behind a limit; others are shares"
+"format of figures in a unit, and the suffix of a limit; others are shares"
 
 
 def _list(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Checking a run folder against its record."""
+"""Check a run folder against its record."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from expunge.runs.recipe import BaseRecipe
 from expunge.runs.versions import PAGE_PACKAGES, versions
 
 PARTS = ("digests", "verdict", "versions", "cost")
-"mappings that every record holds"
+"mappings that every record has"
 MODELS, FILES = ("model", "base model"), ("files", "toxicity prompts")
-"mappings of digests: those that every record holds, and those that it may hold"
+"mappings of digests: those that every record has, and optional ones"
 
 JUDGING = ("expunge",)
-"packages that a verdict depends on, beside the scores"
+"packages that a verdict depends on, in addition to the scores"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was checked; `ok` is None where it could not be."""
+    """One check; `ok` is None if it could not be made."""
 
     what: str
     ok: bool | None
 
 
 def verify_run(folder: RunFolder) -> list[Finding]:
-    """Compare the model, the files, the sets, the verdict and the report with what `record.json` says.
+    """Compare the model, the files, the sets, the verdict and the report with `record.json`.
 
     It shows that the folder is unchanged since the record was written, not that the record is true: write access to the
     folder is write access to the record. Files that cannot be checked, or that the record lacks, are findings.
@@ -79,7 +79,7 @@ def _findings(folder: RunFolder) -> list[Finding]:
 
 
 def read_whole_record(folder: RunFolder) -> dict[str, Any]:
-    """The record of a finished run. Raises `RunError` where there is none."""
+    """The record of a finished run. Raises `RunError` if there is none."""
     if not folder.record.is_file():
         ended = any(folder.read_events("finished"))
         raise RunError(
@@ -108,7 +108,7 @@ def _base_model(folder: RunFolder, recipe: BaseRecipe, listed: Mapping[str, str]
     places = [Path(recipe.model), Path(recipe.model) / "model", *folder.stages.glob("*-base-*/model")]
     place = next((place for place in places if (place / "config.json").is_file() or (place / INDEX).is_file()), None)
     if place is None:
-        yield Finding(f"the base model {recipe.model}: no folder that is there", None)
+        yield Finding(f"the base model {recipe.model}: the folder does not exist", None)
         return
     here = digest_model(place)
     wrong = sorted(name for name in {*listed, *here} if listed.get(name) != here.get(name) and not name.endswith(".md"))
@@ -142,11 +142,12 @@ def _verdict(folder: RunFolder, evidence: Evidence, record: Mapping[str, Any], l
 
 
 def _audit(folder: RunFolder, record: Mapping[str, Any]) -> Iterable[Finding]:
-    """Whether an audit is of this model, by the limits that were fixed, and its page and verdict are what it found."""
+    """Check that an audit is of this model and by the fixed limits, and that its page and verdict follow from its
+    findings."""
     found = read_audit(folder)
     if found is None:
         if folder.audit.is_dir():
-            yield Finding("audit/: an audit that has not ended", None)
+            yield Finding("audit/: an unfinished audit", None)
         return
     own = audit_of_run(folder, record) is not None
     yield Finding(f"audit/audit.json is of {'this' if own else 'another'} model", own)
@@ -161,7 +162,7 @@ def _audit(folder: RunFolder, record: Mapping[str, Any]) -> Iterable[Finding]:
             follows = audit_follows(found)
             yield Finding(f"the audit's verdict {'follows' if follows else 'does not follow'} from its values", follows)
         if not _same_version(found, (*JUDGING, *PAGE_PACKAGES)):
-            yield Finding("audit/report.html: another version of expunge, or of what sets its pages, wrote it", None)
+            yield Finding("audit/report.html: another version of expunge, or of its page libraries, wrote it", None)
             return
         page = (folder.audit / "report.html").read_text(encoding="utf-8") == audit_page(found)
         yield Finding(f"audit/report.html {'is' if page else 'is not'} what audit/audit.json makes", page)
@@ -184,7 +185,7 @@ def _report(folder: RunFolder, record: Mapping[str, Any], lacking: Sequence[str]
     if record.get("written_as") != FORMAT:
         return Finding("report.html: an older version of expunge wrote it; `expunge report` writes it again", None)
     if not _same_version(record, (*JUDGING, *PAGE_PACKAGES)):
-        return Finding("report.html: another version of expunge, or of what sets its pages, wrote it", None)
+        return Finding("report.html: another version of expunge, or of its page libraries, wrote it", None)
     try:
         # Rewritten after the folder was renamed, it has the new name.
         written = folder.report.read_text(encoding="utf-8")

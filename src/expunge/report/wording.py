@@ -1,4 +1,5 @@
-"""The plain words of the report. Those of measures, checks and splits stand where these are declared (`runs.measures`)."""
+"""The plain words of the report. Those of measures, checks and splits are where these are declared
+(`runs.measures`)."""
 
 from __future__ import annotations
 
@@ -45,8 +46,8 @@ MISSING = {
     "verdict": "There is no verdict: the run has not reached the point where the checks are made.",
     "familiarity": "Familiarity was not measured, so there is no headline figure to show.",
     "answers": "No answers were recorded, so there is nothing to set side by side.",
-    "excerpts": "Nothing is quoted: the recipe asks for a report without text of the forget set (excerpts).",
-    "probes": "No probe prompts were followed during unlearning, so there are no token probabilities over steps.",
+    "excerpts": "Nothing is quoted: the recipe has excerpts: false, so the report has no text of the forget set.",
+    "probes": "No probe prompts were tracked during unlearning, so there are no token probabilities over steps.",
     "steps": "No training steps were recorded: the method does not train, or unlearning has not begun.",
     "inputs": "Which files were read was not recorded, or the sets were written by the model itself.",
     "scores": "There are no scores: the run has not finished measuring.",
@@ -71,14 +72,14 @@ MISSING = {
 }
 
 LIMITS_OF_CONTESTS = (
-    "These figures are of one dataset, one kind of model and one forget set, and of attacks that look at a model's "
-    "outputs on the forgotten pictures alone. They are evidence, not a guarantee, and another split may rank methods of "
-    "like scores in another order."
+    "These figures are of one dataset, one kind of model and one forget set, and of attacks that only use a model's "
+    "outputs on the forgotten pictures. They are evidence, not a guarantee, and another split may rank methods with "
+    "similar scores in another order."
 )
 NOT_TESTED_IN_CONTESTS = (
-    "Other forget sets: give another --seed, or another --forget, and set them beside each other: expunge compare.",
+    "Other forget sets: give another --seed, or another --forget, and compare them: expunge compare.",
     "Other models and data than these: a ranking here need not be the ranking there.",
-    "Whether the forgotten can be brought back by training again on like pictures (relearning).",
+    "Whether the forgotten can be brought back by training again on similar pictures (relearning).",
     "Whether it comes back when the weights are quantised, merged or pruned.",
     "Attacks that see the weights, the model before unlearning, or inner features.",
     "Every setting of the methods: each took part with one.",
@@ -104,7 +105,7 @@ def method(name: str) -> str:
 
 
 def title(citation: str) -> str | None:
-    """The name at the start of a method's one sentence: what stands before its source, a comma or a colon."""
+    """The name at the start of a method's one sentence: the text before its source, a comma or a colon."""
     return re.split(r" \(|, |: |\.$", citation.strip(), maxsplit=1)[0] or None
 
 
@@ -117,10 +118,10 @@ def direction(higher_is: str) -> str:
 
 
 def sizes(sets: Mapping[str, Any], units: Sequence[str]) -> str:
-    """A sentence, with a space before it, on the forget set and the retain set; nothing where no size is known.
+    """A sentence, with a space before it, on the forget set and the retain set; empty if no size is known.
 
     Args:
-        units: keys of the sizes that count, which are what is counted, in the plural.
+        units: keys of the sizes to show: the units, in the plural.
     """
     known = [f"the {name} set has {size}" for name in ("forget", "retain") if (size := _size(sets.get(name), units))]
     joined = "; ".join(known)

@@ -1,1 +1,1 @@
-"""Requests to forget: a ledger that several processes append to, and the runs that answer what stands in it."""
+"""Requests to forget: a ledger that several processes append to, and the runs that answer its requests."""

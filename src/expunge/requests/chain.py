@@ -1,6 +1,6 @@
-"""An append-only chain of events in SQLite: each holds the digest of the one before it.
+"""An append-only chain of events in SQLite: each has the digest of the one before it.
 
-Write-ahead log and `synchronous = FULL`: an event that was appended is on the disk, and one that was not is not there in
+Write-ahead log and `synchronous = FULL`: an appended event is on the disk, and never only in
 part. SQLite lets one process write at a time; the others wait.
 """
 
@@ -22,7 +22,7 @@ from expunge.errors import RunError, StorageError
 PATIENCE = 120.0
 "seconds to wait while other processes write"
 FIRST = "0" * 64
-"what the first event holds in place of a digest"
+"the first event's value instead of a digest"
 SCHEMA = """
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY,
@@ -47,7 +47,7 @@ class Event(NamedTuple):
     Attributes:
         seq: its number, from 1.
         at: when, UTC.
-        request: the number of the request it is of; 0 where it is of none.
+        request: number of its request; 0 if it has none.
         kind: what happened.
         due: a deadline that it sets.
         key: digest of an idempotency key that it came with.
@@ -97,7 +97,7 @@ class Chain:
 
     @classmethod
     def open(cls, path: Path) -> Chain:
-        """The chain in a file that is there."""
+        """Open the chain in an existing file."""
         with _explained(path):
             connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None
@@ -110,7 +110,7 @@ class Chain:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Nobody else writes in here; all that is appended is on the disk at the end, or nothing of it."""
+        """Context without other writers; all appended events are on the disk at its end, or none."""
         with _explained(self.path):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
@@ -149,7 +149,7 @@ class Chain:
         return [Event(*row) for row in self.query(f"SELECT * FROM events WHERE {where} ORDER BY seq", values)]
 
     def broken(self) -> tuple[list[str], int, str]:
-        """(what is wrong with the links, how many events there are, digest of the last one)."""
+        """(problems of the links, number of events, digest of the last one)."""
         found: list[str] = []
         seq, previous = 0, FIRST
         with _explained(self.path):
@@ -159,9 +159,9 @@ class Chain:
                     missing = f"event {seq + 1}" if event.seq == seq + 2 else f"events {seq + 1} to {event.seq - 1}"
                     found.append(f"{missing}: not in the ledger")
                 elif event.previous != previous:
-                    found.append(f"event {event.seq}: does not hold the digest of event {seq}")
+                    found.append(f"event {event.seq}: does not have the digest of event {seq}")
                 if event.computed() != event.digest:
-                    found.append(f"event {event.seq}: is not what its digest was made of")
+                    found.append(f"event {event.seq}: does not match its digest")
                 seq, previous = event.seq, event.digest
         return found, seq, previous
 
@@ -178,9 +178,9 @@ def _explained(path: Path) -> Iterator[None]:
         raise StorageError(
             f"cannot read or write {path}",
             seen=error,
-            next_step="see that the disk has room, and that you may write there",
+            next_step="check that the disk has space, and that you may write there",
         ) from error
     except sqlite3.DatabaseError as error:
         raise StorageError(
-            f"{path} is damaged, or no ledger", seen=error, next_step="put it back from a backup"
+            f"{path} is damaged, or not a ledger", seen=error, next_step="restore it from a backup"
         ) from error

@@ -1,4 +1,4 @@
-"""The ledger: what is asked to be forgotten, until when, and what became of it. States follow from the chain's events."""
+"""The ledger: requests to forget, their deadlines and outcomes. States follow from the chain's events."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ LONGEST = 1000
 
 
 class Request(NamedTuple):
-    """A request as its events make it.
+    """A request's state, from its events.
 
     Attributes:
         number: from 1.
         state: open, running, passed, failed, refused or closed.
-        due: the deadline that counts now.
+        due: the current deadline.
     """
 
     number: int
@@ -52,7 +52,7 @@ class Ledger:
 
     Attributes:
         path: its folder.
-        private: who asked, and where the files lie.
+        private: who asked, and the files' paths.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class Ledger:
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
-        """The ledger in a folder. Raises `RunError` where there is none."""
+        """The ledger in a folder. Raises `RunError` if there is none."""
         with storage.reading(path):
             if not (path / "ledger.sqlite").is_file():
                 raise RunError(
@@ -74,7 +74,7 @@ class Ledger:
 
     @classmethod
     def open_or_create(cls, path: Path) -> Ledger:
-        """The ledger in a folder, made where there is none; of several processes one makes it."""
+        """The ledger in a folder, created if there is none, by one of several processes."""
         if not (path / "ledger.sqlite").is_file():
             with storage.storage_errors(path, "choose another --ledger"):
                 path.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ class Ledger:
     # Reading
 
     def requests(self, numbers: Sequence[int] | None = None) -> list[Request]:
-        """All requests, or those of some numbers, in order. Raises `RunError` for one that is not there."""
+        """All requests, or those of some numbers, in order. Raises `RunError` for one that does not exist."""
         some = "" if numbers is None else f" AND request IN ({', '.join(str(int(each)) for each in numbers)})"
         # All of it is in the index, in this order.
         rows = self.chain.query(f"SELECT request, kind, due FROM events WHERE request > 0{some} ORDER BY request, seq")
@@ -136,7 +136,7 @@ class Ledger:
         return found[-1].content if found else None
 
     def running_as(self, name: str) -> list[int]:
-        """Requests that a run was begun for, and which are running still."""
+        """Requests whose run has started and is still running."""
         rows = self.chain.events("kind = 'started'")
         last = {each.request: each.content["name"] for each in rows}
         numbers = [request for request, begun in last.items() if begun == name]
@@ -155,8 +155,8 @@ class Ledger:
         """Add a request; (it, whether it is new).
 
         Args:
-            subject: who asks, as you name the person elsewhere.
-            files: files or folders that hold what is to be forgotten.
+            subject: who asks, by your own id.
+            files: files or folders with the text to forget.
             due: the deadline; default: a month after `received`.
             received: the day on which the request came; default: today.
             idempotency_key: a second request with the same key is the first one.
@@ -166,7 +166,7 @@ class Ledger:
         received = received or date.today()
         due = due or add_months(received, MONTHS)
         if due < received:
-            raise RecipeError("the deadline lies before the request", seen=due, allowed=f"{received} or later")
+            raise RecipeError("the deadline is before the request", seen=due, allowed=f"{received} or later")
         from expunge.requests.reading import (
             refuse_by_sight,  # readers of files take longer to load than a list to print
         )
@@ -190,7 +190,7 @@ class Ledger:
                     )
                 return self.request(held[0].request), False
             number = self.chain.query("SELECT coalesce(max(request), 0) + 1 FROM events")[0][0]
-            # First: a crash in between leaves a note of nothing, and not a request whose files nobody knows.
+            # First: a crash in between leaves a note without a request, and not a request without known files.
             self.private.write(number, subject, listed)
             self.chain.append("added", number, body, due.isoformat(), key)
             return self.request(number), True
@@ -211,15 +211,15 @@ class Ledger:
         return self.request(number)
 
     def refuse(self, number: int, reason: str) -> Request:
-        """Refuse a request, with the reason that the person gets."""
+        """Refuse a request, with the reason stated to the person."""
         with self._may("refused", number):
             self.chain.append("refused", number, {"reason": _words(reason)})
         return self.request(number)
 
     def close_request(self, number: int, reason: str | None = None) -> Request:
-        """End a request, and delete who asked and where the files lie.
+        """End a request, and delete who asked and the files' paths.
 
-        Killed in between, it is not closed, and is closed again; one that is closed is cleared again.
+        If killed in between it is not closed, and can be closed again; a closed one is cleared again.
         """
         if (state := self.request(number).state) != "closed":
             if state not in ("passed", "refused") and reason is None:
@@ -238,7 +238,7 @@ class Ledger:
         """Append an event for each of several requests, for all or for none.
 
         Raises:
-            RunError: it may not happen in the state of one of them, or in this order of runs (`order`).
+            RunError: not allowed in the state of one of them, or in this order of runs (`order`).
         """
         with self.chain.writing():
             found = self.requests(numbers)
@@ -252,20 +252,20 @@ class Ledger:
                 self.chain.append(kind, each.number, body)
 
     def reopen(self, number: int, reason: str) -> list[int]:
-        """Give up the run of a request that cannot go on: all requests that it was begun for are open again; which."""
+        """Give up the run of a request that cannot continue: all its requests are open again; return them."""
         started = self.last(number, "started")
         numbers = [number] if started is None else self.running_as(started["name"])
         self.note("reopened", numbers or [number], {"reason": _words(reason)})
         return numbers
 
     def note_copy(self, model: str, kind: str, where: str, tell: str) -> int:
-        """Note a copy of a model, where it is, and who is to be told; its number."""
+        """Note a copy of a model, where it is, and who must be informed; return its number."""
         body = {"model": model, "kind": kind, "where": _words(where), "tell": _words(tell)}
         with self.chain.writing():
             return self.chain.append("copy", 0, body).seq
 
     def told(self, number: int, copy: int) -> None:
-        """Note that who is named beside a copy was told of a request."""
+        """Note that the holder of a copy was informed of a request."""
         if copy not in {each.seq for each in self.copies()}:
             raise RecipeError(
                 f"no copy {copy} was noted", next_step=f"expunge request show {name_of(number)} lists them"
@@ -278,10 +278,10 @@ class Ledger:
     # Checking
 
     def findings(self, head: str | None = None) -> tuple[list[str], int, str]:
-        """(what is wrong, number of events, digest of the last one).
+        """(problems, number of events, digest of the last one).
 
         Args:
-            head: a digest that was the last one once; a ledger that was cut or rewritten before it does not hold it.
+            head: an earlier last digest; a ledger that was cut or rewritten before it does not have it.
         """
         with self.chain.writing():  # an add writes its private file first: nobody may be between the two
             return self._findings(head)
@@ -304,26 +304,26 @@ class Ledger:
         noted = self.private.numbers()
         for request, state in states.items():
             if state == "closed" and request in noted:
-                found.append(f"{name_of(request)} is closed, and who asked is noted still: close it again")
+                found.append(f"{name_of(request)} is closed, and who asked is still noted: close it again")
             if state != "closed" and request not in noted:
-                found.append(f"{name_of(request)} is {state}, and private/ does not say where its files lie")
+                found.append(f"{name_of(request)} is {state}, and private/ does not have its files' paths")
         for request, file in self.private.left_over():
             if states.get(request) == "closed":
                 found.append(
-                    f"{name_of(request)} is closed, and {file.relative_to(self.path)} is there still: close it again"
+                    f"{name_of(request)} is closed, and {file.relative_to(self.path)} still exists: close it again"
                 )
             elif file.parent == self.private.path:
                 found.append(f"{file.relative_to(self.path)} was left by a crash: delete it")
-        found += [f"private/{name_of(each)}.json is of no request" for each in sorted(noted - set(states))]
+        found += [f"private/{name_of(each)}.json belongs to no request" for each in sorted(noted - set(states))]
         return found, count, last
 
     def due_by(self, day: date) -> list[Request]:
-        """Requests that are still to be answered by a day, those that are overdue among them."""
+        """Requests to be answered by a day, including overdue ones."""
         return [each for each in self.requests() if each.state in ("open", "running", "failed") and each.due <= day]
 
     @contextlib.contextmanager
     def _may(self, kind: str, number: int) -> Iterator[None]:
-        """Write, where an event may happen to a request now."""
+        """Context for writing, if the event is allowed for the request now."""
         with self.chain.writing():
             refuse_event(kind, number, self.request(number).state)
             yield
@@ -334,13 +334,13 @@ class Ledger:
 
 def _words(text: str) -> str:
     if not text.strip() or len(text) > LONGEST:
-        raise RecipeError("a reason, or what is noted, is empty or too long", allowed=f"1 to {LONGEST} characters")
+        raise RecipeError("a reason or note is empty or too long", allowed=f"1 to {LONGEST} characters")
     return " ".join(text.split())
 
 
 def soon(days: int) -> date:
-    """The day so many days from today. Raises `RecipeError` where there is no such day."""
+    """The day this many days from today. Raises `RecipeError` if there is no such day."""
     try:
         return date.today() + timedelta(days=days)
     except OverflowError as error:
-        raise RecipeError("--within leads to no date", seen=f"{days} days", allowed="a number of days") from error
+        raise RecipeError("--within does not give a date", seen=f"{days} days", allowed="a number of days") from error

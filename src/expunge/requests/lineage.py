@@ -1,4 +1,4 @@
-"""Which model came from which, and which copies of them may still hold what a request was about."""
+"""Which model came from which, and which copies may still contain the data of a request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def model_digest(files: Mapping[str, str]) -> str:
 
 
 def model_folder(path: Path) -> Path:
-    """The folder of a model that is named by itself or by its run. Raises `RunError` where no model is there."""
+    """The folder of a model, given itself or by its run. Raises `RunError` if there is no model."""
     folder = path / "model" if (path / "model").is_dir() else path
     if not digest_saved(folder):
         raise RunError(f"there is no model in {path}", next_step="name the folder of a model, or of a run")
@@ -26,7 +26,7 @@ def model_folder(path: Path) -> Path:
 
 
 def lineage(ledger: Ledger) -> dict[str, str]:
-    """digest of a model -> digest of the one it came from, of all runs that ended."""
+    """digest of a model -> digest of the one it came from, for all finished runs."""
     rows = ledger.chain.events("kind IN ('passed', 'failed')")
     return {each.content["model"]: each.content["parent"] for each in rows}
 
@@ -41,7 +41,7 @@ def ancestors(parents: Mapping[str, str], model: str) -> list[str]:
 
 
 def forgot(ledger: Ledger, number: int) -> set[str]:
-    """Models that have forgotten a request: that of its last run, where it passed, and all that came from it."""
+    """Models that have forgotten a request: that of its last run, if it passed, and all that came from it."""
     passed = ledger.last(number, "passed")
     if passed is None:
         return set()
@@ -51,14 +51,14 @@ def forgot(ledger: Ledger, number: int) -> set[str]:
 
 
 def _digests_of(ledger: Ledger, models: set[str]) -> set[str]:
-    """The digests of models, and those of what was saved of them: an adapter without its base."""
+    """The digests of models, and those of their saved parts: an adapter without its base."""
     rows = [each.content for each in ledger.chain.events("kind IN ('passed', 'failed')")]
     others = {row["saved"] for row in rows if row["model"] not in models}
     return models | ({row["saved"] for row in rows if row["model"] in models} - others)
 
 
 def copies_to_tell(ledger: Ledger, number: int) -> list[dict[str, Any]]:
-    """Every copy that was noted of a model which has not forgotten a request, and whether who has it was told."""
+    """Every noted copy of a model that has not forgotten a request, and whether its holder was informed."""
     clean = _digests_of(ledger, forgot(ledger, number))
     told = {each.content["copy"]: each.at for each in ledger.events_of(number) if each.kind == "told"}
     rows = [{"copy": each.seq, **each.content, "told": told.get(each.seq)} for each in ledger.copies()]

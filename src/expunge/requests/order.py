@@ -11,14 +11,14 @@ from expunge.requests.states import STATE_AFTER, name_of
 
 
 def newest_passed(chain: Chain, base: str) -> Event | None:
-    """The event of the run that passed last, of those that came from a base model; None where none did."""
+    """The event of the run that passed last, of those from a base model; None if none passed."""
     bases = {each.content["name"]: each.content["base"] for each in chain.events("kind = 'started'")}
     passed = reversed(chain.events("kind = 'passed'"))
     return next((each for each in passed if bases.get(each.content["name"]) == base), None)
 
 
 def refuse_fork(chain: Chain, body: Mapping[str, Any]) -> None:
-    """Raise unless a run may start: of two at once, neither model would have forgotten what the other's requests name.
+    """Raise unless a run may start: with two at once, neither model would have forgotten the other's requests.
 
     Args:
         body: of the event `started`.

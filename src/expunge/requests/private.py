@@ -1,7 +1,7 @@
-"""What a ledger holds of a person in the clear, apart from its chain: who asked, and where the files lie.
+"""Personal data of a ledger in the clear, separate from its chain: who asked, and the files' paths.
 
-`key` makes the digests of the chain; without it nobody can try names against them. `private/` has a file for each request
-that is not closed, and the files of a run under names that say nothing.
+`key` makes the digests of the chain; without it names cannot be tested against them. `private/` has a file for each
+request that is not closed, and the files of a run under neutral names.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from expunge.errors import DataError, RunError
 
 
 def read_key(path: Path) -> bytes:
-    """The key of a ledger. Raises `RunError` where it is gone, is none, or others may read it."""
+    """The key of a ledger. Raises `RunError` if it is missing, invalid, or readable by others."""
     with storage.reading(path):
         if not path.is_file():
             raise RunError(
                 f"{path} is missing: the digests of the ledger cannot be made or compared without it",
-                next_step="put it back from a backup",
+                next_step="restore it from a backup",
             )
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise RunError(
-                f"others may read {path}", allowed="a file of its owner alone", next_step=f"chmod 600 {path}"
+                f"others may read {path}", allowed="a file readable only by its owner", next_step=f"chmod 600 {path}"
             )
         text = path.read_text(encoding="ascii", errors="replace").strip()
     try:
@@ -41,25 +41,25 @@ def read_key(path: Path) -> bytes:
     except ValueError:
         key = b""
     if len(key) != 32:
-        raise RunError(f"{path} is no key of a ledger", allowed="32 bytes, as hexadecimal digits")
+        raise RunError(f"{path} is not a ledger's key", allowed="32 bytes, as hexadecimal digits")
     return key
 
 
 def salted(key: bytes, what: str, value: bytes) -> str:
-    """HMAC-SHA256 of a value under the ledger's key; `what` keeps digests of unlike things apart."""
+    """HMAC-SHA256 of a value under the ledger's key; `what` separates digests of different kinds."""
     return hmac.new(key, what.encode() + b"\0" + value, hashlib.sha256).hexdigest()
 
 
 def salted_file(key: bytes, path: Path) -> str:
-    """HMAC-SHA256 of a file's sha256. Raises `StorageError` where it cannot be read."""
+    """HMAC-SHA256 of a file's sha256. Raises `StorageError` if it cannot be read."""
     return salted(key, "file", bytes.fromhex(storage.digest_file(path)))
 
 
 def list_files(targets: Iterable[Path]) -> list[Path]:
-    """The files that targets name, absolute and in order; of a folder all below it, without links and hidden ones.
+    """The files that targets name, absolute and in order; for a folder all below it, without links and hidden ones.
 
     Raises:
-        DataError: a target is not there, holds no file, or holds a folder or file that may not be looked at.
+        DataError: a target does not exist, has no file, or has a folder or file without permission.
     """
     found: list[Path] = []
     for target in targets:
@@ -67,19 +67,19 @@ def list_files(targets: Iterable[Path]) -> list[Path]:
             files = sorted(_below(target)) if target.is_dir() else [target.absolute()] * target.is_file()
         except OSError as error:
             raise DataError(
-                f"{error.filename} cannot be looked at",
+                f"{error.filename} cannot be read",
                 seen=error.strerror,
                 next_step="give yourself permission to read it",
             ) from error
         if not files:
             why = "there is no such file or folder" if not target.exists() else "there is no file in it"
-            raise DataError(f"{target}: {why}", next_step="name the files that hold the person's data")
+            raise DataError(f"{target}: {why}", next_step="name the files with the person's data")
         found += files
     return found
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    from expunge.data.text.text_files import refuse_listing  # slow to load, and needed by an add alone
+    from expunge.data.text.text_files import refuse_listing  # slow to load, and only needed to add
 
     for parent, folders, names in os.walk(folder, onerror=refuse_listing):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -101,30 +101,30 @@ class Private:
         return self.path / f"R{request:06d}.json"
 
     def write(self, request: int, subject: str, files: Iterable[Path]) -> None:
-        """Note who asked and where the files lie; what an add of this number left that was killed is deleted."""
+        """Note who asked and the files' paths; leftovers of a killed add of this number are deleted."""
         for file in self.path.glob(f".R{request:06d}.json.*"):
             file.unlink(missing_ok=True)
         content = {"subject": subject, "files": [str(file) for file in files]}
         storage.write_own(self._of(request), json.dumps(content, ensure_ascii=False).encode())
 
     def read(self, request: int) -> Mapping[str, Any] | None:
-        """What was noted; None where it was deleted."""
+        """The notes; None if they were deleted."""
         path = self._of(request)
         return storage.read_json(path) if path.is_file() else None
 
     def numbers(self) -> set[int]:
-        """Of which requests something is noted."""
+        """Requests with notes."""
         return {int(file.stem[1:]) for file in self.path.glob("R*.json")}
 
     def folder_of(self, run: str) -> Path:
-        """Where the files of a run lie while its requests are open."""
+        """The folder of a run's files while its requests are open."""
         return self.path / "files" / run
 
     def lay_out(self, run: str, files: Iterable[tuple[str, Path]]) -> Path:
-        """A folder with the files of a run under names that say nothing; hard links where the disk can, else copies.
+        """A folder with the files of a run under neutral names; hard links if the disk supports them, else copies.
 
         Args:
-            files: (name, where it lies).
+            files: (name, path).
         """
         folder = self.folder_of(run)
         with storage.storage_errors(folder, "choose another --ledger"):
@@ -143,18 +143,18 @@ class Private:
         return folder
 
     def remove(self, request: int) -> None:
-        """Delete what is noted of a request, what crashes left of it, and its files in the folders of runs."""
+        """Delete the notes of a request, leftovers of crashes, and its files in the folders of runs."""
         with storage.storage_errors(self.path, "give yourself permission to delete there, and close it again"):
             self._of(request).unlink(missing_ok=True)
             for number, file in self.left_over():
                 if number == request:
                     file.unlink(missing_ok=True)
                     if file.parent != self.path:
-                        with contextlib.suppress(OSError):  # files of other requests are in it still
+                        with contextlib.suppress(OSError):  # files of other requests are still in it
                             file.parent.rmdir()
             storage.flush_folder(self.path)
 
     def left_over(self) -> list[tuple[int, Path]]:
-        """(request, file) of what was laid out for runs, and of what a crash left before it had its name."""
+        """(request, file) of the files laid out for runs, and of leftovers of crashes."""
         files = (*self.path.glob(".R*.json.*"), *self.path.glob("files/*/R*"), *self.path.glob("files/*/.R*"))
         return [(int(name[1]), file) for file in sorted(files) if (name := _NAME.match(file.name)) is not None]

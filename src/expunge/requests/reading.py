@@ -1,4 +1,4 @@
-"""Whether the files of a request can be read: what a run did not read, it cannot have forgotten."""
+"""Check that the files of a request can be read: a run cannot forget what it did not read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEXT_STEP = "save it in a form that is read (docs/inputs.md), and add the reques
 
 
 def refuse_by_sight(path: Path) -> None:
-    """Raise `DataError` for a file whose ending or size alone says that nothing can be read of it."""
+    """Raise `DataError` for a file that is unreadable by its ending or size."""
     kind = refused_by_name(path.name)
     reason = "it is empty" if not path.stat().st_size else kind and kind.reason
     if reason:
@@ -27,14 +27,14 @@ def refuse_by_sight(path: Path) -> None:
 def refuse_unread(folder: Path, files: Sequence[tuple[str, Path]], columns: Columns) -> None:
     """Raise unless a run on a folder reads text in each of its files.
 
-    Reading a folder passes over what cannot be read; here that is an error. All of every file is read once.
+    Reading a folder skips unreadable files; here that is an error. Every file is read once in full.
 
     Args:
         folder: where the files of a run were laid out.
-        files: (name there, where it came from); the name begins with the request's id, `-` and the file's number.
+        files: (name there, its source); the name begins with the request's id, `-` and the file's number.
 
     Raises:
-        DataError: the first file that would not be read: its request, its number, where it lies, and why.
+        DataError: the first file that would not be read: its request, number, path, and the reason.
     """
     for name, source in files:
         try:
@@ -43,7 +43,7 @@ def refuse_unread(folder: Path, files: Sequence[tuple[str, Path]], columns: Colu
         except DataError as error:
             reason = error.what.replace(str(folder / name), "it")
             raise _unread(name, source, f"{reason} ({error.seen})" if error.seen else reason) from error
-    # Some of what can be read by itself is passed over among other files.
+    # Some files that can be read alone are skipped among others.
     passed_over = {path.name: reason for path, reason in list_files(folder, columns)[1]}
     for name, source in files:
         if name in passed_over:

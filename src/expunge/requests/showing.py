@@ -1,4 +1,4 @@
-"""A request as it is shown: what happened, by which run, from which model, and whom to tell."""
+"""A request as it is shown: its events, runs and models, and whom to inform."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from expunge.requests.lineage import ancestors, copies_to_tell, lineage
 from expunge.runs.folder import RunFolder
 
 SHORT = 12
-"digits of a digest that are shown"
+"digits of a digest to show"
 
 
 def facts(ledger: Ledger, number: int) -> dict[str, Any]:
-    """Everything that the ledger knows of a request, as JSON; `subject` and the files' places while it is not closed."""
+    """Everything in the ledger on a request, as JSON; `subject` and the files' paths while it is not closed."""
     found, events = ledger.request(number), ledger.events_of(number)
     noted = ledger.private.read(number) or {}
     ended = [each.content for each in events if each.kind in ("passed", "failed")]
@@ -63,6 +63,6 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def texts_left(ledger: Ledger, number: int) -> list[Path]:
-    """Parts of the folders of a request's runs that hold the text that was forgotten, and are still there."""
+    """Existing parts of the folders of a request's runs that contain the forgotten text."""
     runs = [RunFolder(each.content["run"]) for each in ledger.events_of(number) if each.kind == "started"]
     return [place for run in runs for place in (run.stages, run.anchors) if place.exists()]

@@ -17,7 +17,7 @@ STATE_AFTER = {
     "refused": "refused",
     "closed": "closed",
 }
-"event -> state; other events leave the state as it is"
+"event -> state; other events do not change the state"
 ALLOWED = {
     "added": ("new",),
     "extended": ("open", "running", "failed"),
@@ -29,13 +29,13 @@ ALLOWED = {
     "told": ("open", "running", "passed", "failed", "refused"),
     "closed": ("open", "passed", "failed", "refused"),
 }
-"event -> the states in which it may happen"
+"event -> the states in which it is allowed"
 MONTHS, MORE_MONTHS = 1, 2
 "GDPR Art. 12(3): one month from receipt, extendable by two further months"
 
 
 def refuse_event(kind: str, request: int, state: str) -> None:
-    """Raise unless an event may happen in a state."""
+    """Raise unless an event is allowed in a state."""
     if state not in ALLOWED[kind]:
         raise RunError(
             f"{name_of(request)} is {state}: it cannot be {kind}",
@@ -53,7 +53,9 @@ def number_of(name: str) -> int:
     """The number in R000012, R12 or 12."""
     found = re.fullmatch(r"[Rr]?(\d{1,12})", name)
     if found is None or int(found[1]) == 0:
-        raise RecipeError(f"{name!r} is no request", allowed="an id such as R000012", next_step="expunge request list")
+        raise RecipeError(
+            f"{name!r} is not a request", allowed="an id such as R000012", next_step="expunge request list"
+        )
     return int(found[1])
 
 
@@ -62,13 +64,13 @@ def read_date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise RecipeError(f"{text!r} is no date", allowed="YYYY-MM-DD") from error
+        raise RecipeError(f"{text!r} is not a date", allowed="YYYY-MM-DD") from error
 
 
 def add_months(day: date, months: int) -> date:
-    """The same day so many months later; the last day of a month that has no such day. Raises `RecipeError` after 9999."""
+    """The same day `months` months later, or the last day of a month without it. Raises `RecipeError` after 9999."""
     years, month = divmod(day.month - 1 + months, 12)
     year = day.year + years
     if year > MAXYEAR:
-        raise RecipeError(f"{months} months after {day} is no date", allowed=f"years up to {MAXYEAR}")
+        raise RecipeError(f"{months} months after {day} is not a date", allowed=f"years up to {MAXYEAR}")
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))

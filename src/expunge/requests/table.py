@@ -1,4 +1,4 @@
-"""All requests as a table: of each its id, state, deadline and run; nothing of who asked."""
+"""All requests as a table: id, state, deadline and run of each; nothing about who asked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import date
 from expunge.requests.ledger import Ledger, Request
 
 OPEN = ("open", "running", "failed")
-"states of requests that are still to be answered"
+"states of requests to be answered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +18,8 @@ class Row:
 
     Attributes:
         name: its id. due: YYYY-MM-DD.
-        days: until it is due, below 0 where it is overdue; None where it was answered.
-        run: the last run that was begun for it, by the name that `named` gives its folder; None where that gives none.
+        days: until it is due, below 0 if overdue; None if answered.
+        run: its last run, by the name that `named` gives its folder; None if it gives none.
     """
 
     name: str
@@ -33,7 +33,7 @@ def table(ledger: Ledger, today: date, named: Callable[[str], str | None]) -> li
     """Every request: those to be answered by their deadline, then the others, the newest first.
 
     Args:
-        named: what a run folder is called where the table is shown.
+        named: returns the displayed name of a run folder.
     """
     runs: Mapping[int, str] = {
         each.request: str(each.content.get("run", "")) for each in ledger.chain.events("kind = 'started'")

@@ -31,8 +31,8 @@ class Batch:
     """Requests that one run answers.
 
     Attributes:
-        name: of the run; it says no more than the requests' ids.
-        begun: where the run lies that was begun for them; None where none was.
+        name: name of the run; it contains only the requests' ids.
+        begun: the folder of the run begun for them; None if none was.
     """
 
     name: str
@@ -46,7 +46,7 @@ def nameless(ledger: Ledger, requests: Sequence[Request]) -> list[Request]:
 
 
 def batches(ledger: Ledger, requests: Sequence[Request], pool: bool) -> list[Batch]:
-    """What is to be run: what was begun first, with all the requests it was begun for, then the others."""
+    """The batches to run: begun ones first, with all their requests, then the others."""
     begun: dict[str, Path] = {}
     for each in requests:
         if each.state == "running":
@@ -60,7 +60,7 @@ def batches(ledger: Ledger, requests: Sequence[Request], pool: bool) -> list[Bat
 
 
 def _name(ledger: Ledger, numbers: Sequence[int]) -> str:
-    """R000003; of several R000003-R000009-1a2b3c4d; with the number of the attempt after one that failed."""
+    """R000003; for several R000003-R000009-1a2b3c4d; with the number of the attempt after one that failed."""
     name = name_of(numbers[0])
     if len(numbers) > 1:
         name += f"-{name_of(numbers[-1])}-{storage.digest_value(list(numbers))[:8]}"
@@ -79,20 +79,20 @@ def run_batch(
     out: Path,
     show: Silent | None = None,
 ) -> RunFolder:
-    """Run what a batch asks for, to the end, and note it; one that was begun goes on by the recipe in its folder.
+    """Run a batch to the end, and note it; a batch that was begun resumes with the recipe in its folder.
 
-    A run starts from the newest model that passed, of those that came from the recipe's base model, so that what was
-    forgotten stays so.
+    A run starts from the newest model that passed, of those that came from the recipe's base model, so that earlier
+    requests stay forgotten.
 
     Raises:
-        DataError: a file that is not as it was, or that the run would not read; before the run is noted.
+        DataError: a file that has changed, or that the run would not read; before the run is noted.
     """
     files = _files(ledger, batch)
     folder = RunFolder(batch.begun or (out / batch.name).absolute())
     if batch.begun is None and folder.path.exists():
         raise RunError(
-            f"{folder.path} is there already, and not of this ledger",
-            next_step="give --out with a folder that this ledger's runs have for themselves",
+            f"{folder.path} already exists, and does not belong to this ledger",
+            next_step="give --out with a separate folder for this ledger's runs",
         )
     target = ledger.private.lay_out(batch.name, files).absolute()
     begins: dict[str, str | None] = {}
@@ -124,8 +124,8 @@ def run_batch(
 def make_recipe(
     ledger: Ledger, path: Path, overrides: Mapping[str, Any], target: Path, names: Sequence[str]
 ) -> tuple[BaseRecipe, dict[str, str | None]]:
-    """(the recipe of a run; `base`: the model that its requests have in common with earlier ones, and `from`: the digest of
-    the newest model that came from it, which the run starts from)."""
+    """(the recipe of a run; `base`: the model that its requests have in common with earlier ones, and `from`: the
+    digest of the newest model that came from it, which the run starts from)."""
     plain = read_recipe(path, {**overrides, "forget": str(target)})
     base = str(Path(plain.model).absolute()) if Path(plain.model).exists() else plain.model
     fields: dict[str, Any] = dict(overrides)
@@ -138,7 +138,7 @@ def make_recipe(
         fields = {"excerpts": False, **fields, "forget_kind": "path"}
     elif len(names) > 1:
         raise RecipeError(
-            f"a run on {plain.model} takes one list of what is to be forgotten",
+            f"a run on {plain.model} takes one list of rows to forget",
             seen=f"{len(names)} files",
             next_step="give --one-by-one, and one file a request",
         )
@@ -148,10 +148,10 @@ def make_recipe(
 
 
 def newest_model(ledger: Ledger, base: str) -> tuple[Path, str] | tuple[None, None]:
-    """The model that passed last, of those that come from a base model, and its digest; None where none did.
+    """The model that passed last, of those from a base model, and its digest; None if none passed.
 
     Raises:
-        RunError: it is gone, or was changed since.
+        RunError: it is gone, or has changed.
     """
     if (event := newest_passed(ledger.chain, base)) is None:
         return None, None
@@ -161,21 +161,21 @@ def newest_model(ledger: Ledger, base: str) -> tuple[Path, str] | tuple[None, No
     if model_digest(digest_saved(folder.model)) != event.content["saved"]:
         raise RunError(
             f"{folder.model} is gone or was changed: the next run would start from it",
-            next_step="put it back, or give --model with the model to start from",
+            next_step="restore it, or give --model with the model to start from",
         )
     return folder.model, event.content["model"]
 
 
 def _files(ledger: Ledger, batch: Batch) -> list[tuple[str, Path]]:
-    """(name in the run, where it lies) of every file of a batch. Raises `DataError` for one that is not as it was."""
+    """(name in the run, path) of every file of a batch. Raises `DataError` for one that has changed."""
     found = []
     for number in batch.numbers:
         noted = ledger.private.read(number)
         added = ledger.last(number, "added")
         if noted is None or added is None or len(noted["files"]) != len(added["files"]):
             raise RunError(
-                f"where the files of {name_of(number)} lie is not noted any more",
-                next_step="put private/ back from a backup, or refuse the request and add it again",
+                f"the paths of the files of {name_of(number)} are no longer noted",
+                next_step="restore private/ from a backup, or refuse the request and add it again",
             )
         if not noted["files"]:
             raise RunError(
@@ -188,10 +188,10 @@ def _files(ledger: Ledger, batch: Batch) -> list[tuple[str, Path]]:
             source = laid if laid.is_file() else Path(path)
             if not source.is_file() or salted_file(ledger.key, source) != entry["digest"]:
                 raise DataError(
-                    f"file {place} of {name_of(number)} is {'not' if source.is_file() else 'gone, and was not'} as it was "
-                    "when the request was added",
+                    f"file {place} of {name_of(number)} is {'not' if source.is_file() else 'gone, and was not'} as it "
+                    "was when the request was added",
                     seen=source,
-                    next_step="put it back, or refuse the request and add it again",
+                    next_step="restore it, or refuse the request and add it again",
                 )
             found.append((name, source))
     return found

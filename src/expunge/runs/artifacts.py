@@ -19,12 +19,12 @@ from expunge.runs.folder import RunFolder
 from expunge.runs.versions import versions
 
 Make = Callable[[Path], dict[str, Any]]
-"saves `model/`, given a folder for checkpoints, and returns what it cost"
+"saves `model/`, given a folder for checkpoints, and returns the cost"
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A model on disk, and what training it cost where that happened in this run."""
+    """A model on disk, and the cost of its training, if it happened in this run."""
 
     source: ModelSource
     passes: int | None = None
@@ -35,8 +35,8 @@ def fitted(run: Run[Any], name: str, key: dict[str, Any], make: Callable[[Path, 
     """A model trained from random weights, by all processes, cached as `fitted-NAME`.
 
     Args:
-        make: given the result's folder and one for checkpoints, saves the model to `model` in the first and returns what
-            it cost (`passes`, `seconds`). Of several processes the first one saves.
+        make: given the result's folder and one for checkpoints, saves the model to `model` in the first and returns
+            the cost (`passes`, `seconds`). Of several processes the first one saves.
     """
     checkpoints = run.folder.checkpoints / f"{name}-{storage.digest_value(key)[:16]}"
 
@@ -59,13 +59,13 @@ def fitted(run: Run[Any], name: str, key: dict[str, Any], make: Callable[[Path, 
 def unlearned(
     run: Run[Any], key: dict[str, Any], begin: Callable[[], Make], checkpoints: Path | None = None
 ) -> dict[str, Any]:
-    """The unlearned model in `model/`, made again if it was lost or changed since; what is noted of it.
+    """The unlearned model in `model/`, made again if it was lost or changed; returns its notes.
 
     Args:
-        key: everything that decides what the model becomes.
-        begin: called by all processes if the model has to be made; does what is cached by itself, and gives what makes the
-            model: given a folder for checkpoints, it saves `model/` and returns what it cost.
-        checkpoints: that folder, where it is not named after the key.
+        key: everything that determines the model.
+        begin: called by all processes if the model has to be made; does the separately cached work, and returns the
+            function that makes the model: given a folder for checkpoints, it saves `model/` and returns the cost.
+        checkpoints: that folder, if it is not named after the key.
     """
     at = checkpoints or run.folder.checkpoints / f"unlearned-{storage.digest_value(key)[:16]}"
     done = run.cache_path("unlearned", key)
@@ -73,7 +73,7 @@ def unlearned(
     there = (done / "stage.json").is_file() and _is_saved(run.folder, storage.read_json(done / "trained.json"))
     if not agreed(there):
         if is_first():
-            # What says that it is done goes first: a crash in between leaves a result that is not done.
+            # The marker of completion is deleted first: a crash in between leaves an unfinished result.
             (done / "stage.json").unlink(missing_ok=True)
             shutil.rmtree(done, ignore_errors=True)
         make = begin()
@@ -98,7 +98,7 @@ def unlearned(
 
 
 def unlearned_model(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """(what is noted of the model that is in `model/` now, what it was made from); None where no run saved it so."""
+    """(the notes on the model in `model/`, its inputs); None if no run saved it so."""
     for path in folder.stages.glob("unlearned-*/stage.json"):
         trained = storage.read_json(path.parent / "trained.json")
         if _is_saved(folder, trained):
@@ -109,10 +109,10 @@ def unlearned_model(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]] 
 def refuse_changed(
     folder: RunFolder, made_from: Mapping[str, Any], now: Mapping[str, Any], words: Mapping[str, str]
 ) -> None:
-    """Raise unless what the run's model would be made from `now` is what it was made from.
+    """Raise unless the present inputs `now` are those that the run's model was made from.
 
     Args:
-        words: what its parts are called; others are fields of the recipe.
+        words: names of its parts; others are fields of the recipe.
     """
     changed = [words.get(name, f"the recipe's {name}") for name in now if now[name] != made_from.get(name)]
     if changed:
@@ -128,5 +128,5 @@ def _is_saved(folder: RunFolder, trained: Mapping[str, Any]) -> bool:
 
 
 def on_progress(show: Silent) -> Callable[[str, float, float], None]:
-    """A callback (phase, share, loss) of a training that shows how far it is."""
+    """A callback (phase, share, loss) of a training that shows its progress."""
     return lambda phase, share, loss: show.update(share, f"{phase}, loss {loss:.3f}")

@@ -1,4 +1,5 @@
-"""The names of a kind's attacks, read off its files: importing them takes seconds, and a misspelt name is told before."""
+"""The names of a kind's attacks, read from its files: importing them takes seconds, and a misspelt name is reported
+before."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ from expunge.runs.kind import Kind
 from expunge.runs.plugins import entry_points
 
 ATTACKS = "expunge.attacks"
-"entry points by which other packages add attacks: classes on top of a kind's `Attack`"
+"entry points by which other packages add attacks: subclasses of a kind's `Attack`"
 SHARED = "expunge.runs.attacks"
 "the folder of attacks that are the same for every kind"
 
 
 def refuse_unknown(wanted: Sequence[str], names: Sequence[str]) -> None:
-    """Raise `RecipeError` where an attack is asked for that there is not; it names the nearest."""
+    """Raise `RecipeError` for an unknown attack; it names the nearest."""
     for name in wanted:
         if name not in names:
             raise RecipeError(
@@ -28,13 +29,13 @@ def refuse_unknown(wanted: Sequence[str], names: Sequence[str]) -> None:
 
 
 def refuse_misspelt(wanted: Sequence[str], kinds: Sequence[Kind]) -> None:
-    """The same before attacks are imported, as far as files tell.
+    """The same before attacks are imported, as far as files show.
 
-    What another package calls its attack stands in its class: where there are such packages, or a kind whose attacks are not
+    The name of another package's attack is in its class: if there are such packages, or a kind whose attacks are not
     in a folder, nothing is refused here.
 
     Args:
-        kinds: those that the audited model may be of.
+        kinds: the possible kinds of the audited model.
     """
     names = [names_in_files(kind) for kind in kinds if kind.audit is not None]
     if names and not entry_points(group=ATTACKS) and all(names):
@@ -42,8 +43,8 @@ def refuse_misspelt(wanted: Sequence[str], kinds: Sequence[Kind]) -> None:
 
 
 def names_in_files(kind: Kind) -> list[str]:
-    """Of the attacks in the folder `attacks` beside a kind's audit, and of those that all kinds share, each once; empty where
-    there is no such folder."""
+    """Names of the attacks in the folder `attacks` next to a kind's audit, and of those that all kinds share, each
+    once; empty if there is no such folder."""
     package = (kind.audit or "").partition(":")[0].rpartition(".")[0]
     if not package or not (own := _folder(f"{package}.attacks")).is_dir():
         return []
@@ -57,7 +58,7 @@ def _folder(package: str) -> Path:
 
 
 def _names(file: Path) -> list[str]:
-    """Of the attacks in a file: its own classes', and those of the classes that it takes over from another kind's file."""
+    """Names of the attacks in a file: its own classes', and those of classes imported from another kind's file."""
     own, imported = _read(file)
     taken = []
     for module, classes in imported.items():
@@ -68,7 +69,7 @@ def _names(file: Path) -> list[str]:
 
 @cache
 def _read(file: Path) -> tuple[Mapping[str, str], Mapping[str, frozenset[str]]]:
-    """(class -> the `name` that it gives itself; module of attacks -> what is imported from it)."""
+    """(class -> its `name`; module of attacks -> the names imported from it)."""
     names: dict[str, str] = {}
     imported: dict[str, frozenset[str]] = {}
     for node in ast.parse(file.read_text("utf-8")).body:
@@ -81,7 +82,7 @@ def _read(file: Path) -> tuple[Mapping[str, str], Mapping[str, frozenset[str]]]:
 
 
 def _given_name(part: ast.stmt) -> str | None:
-    """What `name = "..."` in a class gives it."""
+    """The value of `name = "..."` in a class."""
     if not isinstance(part, ast.Assign) or not isinstance(part.value, ast.Constant):
         return None
     named = any(isinstance(target, ast.Name) and target.id == "name" for target in part.targets)

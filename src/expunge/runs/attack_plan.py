@@ -1,4 +1,4 @@
-"""Which attacks of an audit are carried out within its budget, and which are left out."""
+"""Plan which attacks of an audit run within its budget, and which are left out."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from expunge.runs.findings import Together, known_under
 from expunge.runs.work import END, KINDS, Budget, Work, total
 
 FIXED = 0.5
-"share of a budget that may go into what is no attack; above it fewer facts are asked for"
+"share of a budget for work other than attacks; above it fewer facts are asked for"
 LEAST = 16
-"facts that are asked for in any case, where there are as many"
+"minimum of facts to ask for, if there are as many"
 MORE = 1.25
-"times what a first attack needs, that is advised"
+"factor between a first attack's need and the advised budget"
 SPENT = "the budget was spent before it"
 
 
 @dataclass(slots=True, kw_only=True)
 class Plan:
-    """Attacks that are carried out, and those that are not, with the reason.
+    """Attacks to run, and those left out, with the reason.
 
     Attributes:
         chosen: the clock may stop the last ones between two pieces.
-        seconds: what each is expected to take.
-        short: whether the budget was too small for something that was asked for.
+        seconds: expected time of each.
+        short: whether the budget was too small for a requested attack.
     """
 
     chosen: list[Any] = field(default_factory=list)
@@ -39,11 +39,11 @@ class Plan:
 
 
 def ask_fewer(at_audit: Any, budget: Budget, earlier: Mapping[str, Any]) -> None:
-    """Measure what goes on besides attacks; where it takes more than half of the budget, ask for fewer facts, and where an
-    earlier audit in the folder did so, for as many as it did.
+    """Measure the work other than attacks; if it takes more than half of the budget, ask for fewer facts, and if an
+    earlier audit in the folder did so, for the same number.
 
     Args:
-        earlier: what that one noted; empty where there was none.
+        earlier: its notes; empty if there was none.
     """
     if budget.seconds is not None:
         budget.rates = at_audit.measured(at_audit.asking() + at_audit.around())
@@ -59,11 +59,11 @@ def ask_fewer(at_audit: Any, budget: Budget, earlier: Mapping[str, Any]) -> None
 
 
 def refuse_too_small(at_audit: Any, wanted: Sequence[str], budget: Budget, earlier: Mapping[str, Any]) -> None:
-    """Raise `RecipeError` where the budget has no room for a piece of any attack: before anything is asked or written, and
-    with what it would take. Of a folder with an earlier audit nothing is refused: what that one found is shown.
+    """Raise `RecipeError` if the budget has no room for a piece of any attack: before anything is asked or written, and
+    with the needed time. A folder with an earlier audit is not refused: its results are shown.
 
     Args:
-        wanted, earlier: as `make_plan` and `ask_fewer` take them.
+        wanted, earlier: as for `make_plan` and `ask_fewer`.
     """
     if budget.seconds is None or earlier:
         return
@@ -86,19 +86,19 @@ def refuse_too_small(at_audit: Any, wanted: Sequence[str], budget: Budget, earli
         f"a budget of {budget.seconds:g} s has room for no attack",
         seen=f"about {around:.0f} s without any: loading, asking for {at_audit.asked_number} facts, damage; and "
         f"{first[least]:.0f} s for the least, of {least.name}",
-        allowed=f"about {one} s for a first attack, {whole} s for all that were asked for",
+        allowed=f"about {one} s for a first attack, {whole} s for all requested ones",
         next_step=f"give more: --budget {math.ceil(one * MORE / 60)}m; or ask for fewer facts: --audit.facts {LEAST}",
     )
 
 
 def is_wanted(attack: Any, wanted: Sequence[str]) -> bool:
-    """Whether an attack is asked for; what takes long is where it is named alone."""
+    """Whether an attack is requested; long ones only if named."""
     return attack.name in wanted if wanted else not attack.optional
 
 
 def make_plan(at_audit: Any, wanted: Sequence[str], budget: Budget) -> Plan:
-    """Choose the attacks: those that are asked for, in their order as far as the budget goes; then those of which there is
-    room for a part. What an earlier audit found in the folder counts, whatever this one asks for.
+    """Choose the attacks: the requested ones in order as far as the budget goes; then those for which there is
+    room for a part. Results of an earlier audit in the folder count, whatever this one requests.
 
     Args:
         wanted: names; empty: all.
@@ -113,7 +113,7 @@ def make_plan(at_audit: Any, wanted: Sequence[str], budget: Budget) -> Plan:
         elif attack.optional and attack.name not in wanted:
             plan.left.append(_left(attack, f"an option, since it takes long (--attacks {attack.name})"))
         elif wanted and attack.name not in wanted:
-            plan.left.append(_left(attack, "not asked for (--attacks)"))
+            plan.left.append(_left(attack, "not requested (--attacks)"))
         else:
             open_.append((attack, at_audit.pieces(attack)))
     spent = budget.left <= 0
@@ -141,7 +141,7 @@ def make_plan(at_audit: Any, wanted: Sequence[str], budget: Budget) -> Plan:
 
 
 def carried_out(at_audit: Any, plan: Plan, budget: Budget) -> list[Attacked]:
-    """The attacks of the plan, in their order; what there is no time left for is added to what the plan leaves out."""
+    """The attacks of the plan, in their order; those without time left are added to those left out."""
     done: list[tuple[int, Attacked]] = []
     for attack in plan.chosen:
         found, rest = at_audit.attacked(attack, budget)
@@ -159,7 +159,8 @@ def carried_out(at_audit: Any, plan: Plan, budget: Budget) -> list[Attacked]:
 
 
 def _base_knows_nothing(found: Attacked, paired: bool, groups: Together) -> bool:
-    """Whether the base model itself does no better than the control under an attack, so that nothing can be brought back."""
+    """Whether the base model itself does no better than the control under an attack, so that there is nothing to bring
+    back."""
     if not found.base or not found.control_base:
         return False
     as_base = Attacked(
@@ -170,10 +171,10 @@ def _base_knows_nothing(found: Attacked, paired: bool, groups: Together) -> bool
 
 
 def _not_yet(work: Work, rates: Work) -> Work:
-    """The kinds of work of which no rate is known."""
+    """The kinds of work without a known rate."""
     return replace(work, **{name: 0.0 for name in KINDS if getattr(rates, name)})
 
 
 def _left(attack: Any, why: str, in_part: bool = False) -> dict[str, Any]:
-    """An attack that is not made, or some of whose settings are not (`in_part`)."""
+    """An attack that is not run, or not in all settings (`in_part`)."""
     return {"name": attack.name, "title": attack.title, "why": why} | ({"in_part": True} if in_part else {})

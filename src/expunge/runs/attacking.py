@@ -1,4 +1,4 @@
-"""What the audits of all kinds of models share: what an attack is, and how one is carried out on every side."""
+"""Shared by the audits of all kinds of models: the attack class, and how an attack runs on every side."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class AnyAttack(ABC, Generic[A]):
     """One attack on a side A of an audit.
 
     Attributes:
-        name: on the command line.
-        title, sentence: for the report: what it is, and what is tried.
-        order: attacks are carried out by it; what tells most for its time comes first.
-        own_scale: its values are not comparable with what is known without an attack, so that it is carried out on the base
-            model, too.
-        needs_base: of an attack with a scale of its own: where the base model does no better under it than the control, it
+        name: name on the command line.
+        title, sentence: for the report.
+        order: order of running; the most informative for its time comes first.
+        own_scale: its values are not comparable with knowledge without an attack, so that it also runs on the base
+            model.
+        needs_base: for an attack with its own scale: if the base model does no better under it than the control, it
             is left out.
-        optional: it takes long, and is made where it is named alone.
+        optional: it takes long, and only runs if named.
         by_layer: its settings are layers, so that all models must have as many.
-        version: raise it when what its results mean changes.
+        version: increment it when the meaning of its results changes.
     """
 
     name: ClassVar[str]
@@ -47,12 +47,13 @@ class AnyAttack(ABC, Generic[A]):
     version: ClassVar[int] = 1
 
     def missing(self, side: A) -> str | None:
-        """Why it cannot be carried out on this side; None where it can."""
+        """Why it cannot run on this side; None if it can."""
         return None
 
     @abstractmethod
     def pieces(self, side: A) -> list[Piece]:
-        """What is done on one side and what it takes, in the order of `carry_out`, as many as the clock can stop it at."""
+        """The pieces of work on one side and their cost, in the order of `carry_out`; the clock can stop between
+        them."""
 
     @abstractmethod
     def carry_out(self, side: A) -> Iterable[Trial]:
@@ -74,7 +75,7 @@ def found_attacks(rooms: Sequence[ModuleType], bases: tuple[type[Any], ...]) -> 
         bases: the kind's `Attack`, and what it shares with other kinds, such as attacks on weights.
 
     Raises:
-        RecipeError: an entry point is no attack, or two attacks have one name.
+        RecipeError: an entry point is not an attack, or two attacks have one name.
     """
     found: dict[str, AnyAttack[Any]] = {}
     classes = list({kind: None for room in rooms for base in bases for kind in named_in(room, base)})
@@ -82,9 +83,9 @@ def found_attacks(rooms: Sequence[ModuleType], bases: tuple[type[Any], ...]) -> 
         given = point.load()
         if not (inspect.isclass(given) and issubclass(given, AnyAttack)) or inspect.isabstract(given):
             raise RecipeError(
-                f"the entry point {point.name} of {ATTACKS} is no attack",
+                f"the entry point {point.name} of {ATTACKS} is not an attack",
                 seen=point.value,
-                allowed="a class on top of a kind's Attack, with pieces and carry_out",
+                allowed="a subclass of a kind's Attack, with pieces and carry_out",
                 next_step="a measure of another package is an entry point of expunge.measures: see docs/adding.md",
             )
         if issubclass(given, bases):
@@ -105,12 +106,12 @@ class _OutOfTimeError(Exception):
 
 
 class AnyAudit(ABC, Generic[S]):
-    """Carries attacks out, each side cached in the run folder.
+    """Runs attacks, each side cached in the run folder.
 
     Attributes:
-        run: whose folder it is.
-        others: what the control is asked for, where it is not the same; None where it is.
-        words: what each side is, in words.
+        run: the run with the folder.
+        others: the control's facts, if they differ; else None.
+        words: description of each side.
     """
 
     run: Run[Any]
@@ -122,12 +123,12 @@ class AnyAudit(ABC, Generic[S]):
         """(which, side): the unlearned model's first."""
 
     def groups(self) -> dict[str, list[int]]:
-        """Which facts belong together, where some do; see `findings.Together`."""
+        """Groups of facts, if any; see `findings.Together`."""
         return {}
 
     @abstractmethod
     def _key_of(self, attack: Any, which: str) -> dict[str, Any]:
-        """What the results of an attack on a side depend on."""
+        """Key of the results of an attack on a side."""
 
     @cached_property
     def _pieces(self) -> dict[tuple[str, str], list[Piece]]:
@@ -152,13 +153,13 @@ class AnyAudit(ABC, Generic[S]):
         return found
 
     def attacked(self, attack: AnyAttack[S], budget: Budget) -> tuple[Attacked | None, list[str]]:
-        """Carry an attack out on every side; what was done before is read from the folder.
+        """Run an attack on every side; earlier results are read from the folder.
 
-        The clock is looked at before each piece: one that does not fit, on this side and on those to come, is not made,
-        and the sides to come are given no more than this one.
+        The clock is checked before each piece: one that does not fit, on this side and the next ones, is not run,
+        and the next sides get no more pieces than this one.
 
         Returns:
-            What was found, None where there was no time for a piece; the pieces that were not made, in words.
+            The results, None if there was no time for a piece; descriptions of the pieces that were not run.
         """
         found = Attacked(name=attack.name, title=attack.title, sentence=attack.sentence)
         sides = list(self.sides(attack))
@@ -166,7 +167,7 @@ class AnyAudit(ABC, Generic[S]):
         names = [piece.words for piece in planned[0]]
         most = len(names)
         if not self.done(attack) and (kept := self.kept(attack)) and not budget.fits(total(self.pieces(attack))):
-            most = kept  # an earlier audit got so far, and this one gets no further
+            most = kept  # an earlier audit got this far, and this one gets no further
         for place, (which, side) in enumerate(sides):
             got, most = self._side_made(attack, which, side, most, budget, planned[place:])
             setattr(found, which, [Trial(**row) for row in got["trials"]])
@@ -190,11 +191,11 @@ class AnyAudit(ABC, Generic[S]):
         budget: Budget,
         planned: Sequence[Sequence[Piece]],
     ) -> tuple[dict[str, Any], int]:
-        """(what was found on one side, its pieces that were made).
+        """(the results on one side, its pieces that were run).
 
         Args:
-            most: pieces that are made, at most.
-            planned: the pieces of this side, and of those to come.
+            most: maximum of pieces to run.
+            planned: the pieces of this side and the next ones.
         """
         pieces, key = planned[0], self._key_of(attack, which)
         name, title = f"{attack.name}-{which}", f"{attack.title.lower()}, {self.words[which]}"
@@ -234,13 +235,13 @@ class AnyAudit(ABC, Generic[S]):
             return made, number
 
     def done(self, attack: AnyAttack[S]) -> bool:
-        """Whether its results are in the folder, of every side."""
+        """Whether its results for every side are in the folder."""
         return all(
             self._there(f"{attack.name}-{which}", self._key_of(attack, which)) for which, _ in self.sides(attack)
         )
 
     def kept(self, attack: AnyAttack[S]) -> int:
-        """Pieces of it that are in the folder, of every side: an earlier audit had time for no more."""
+        """Number of its pieces in the folder, for every side: an earlier audit had no time for more."""
         sides = [which for which, _ in self.sides(attack)]
         for number in range(len(self.pieces(attack)) - 1, 0, -1):
             if all(
@@ -259,5 +260,5 @@ class AnyAudit(ABC, Generic[S]):
 
 
 def taken(going: Iterator[Trial], number: int) -> list[Trial]:
-    """The next trials, as many as there are of so many."""
+    """At most this many of the next trials."""
     return [trial for _, trial in zip(range(number), going, strict=False)]

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from expunge.core.score import Score, Which
 from expunge.runs.recipe import Thresholds
 
-NOT_KNOWN = "not known well enough to be seen to go"
-"how an explanation begins where the base model did not show what is to go"
+NOT_KNOWN = "not known well enough to measure forgetting"
+"beginning of an explanation if the base model did not show the target"
 REFERENCE = {"base": "before", "retrained": "in the retrained model"}
 
 Bound = Literal["at most", "at least"]
@@ -19,12 +19,12 @@ Unit = Literal[
     "share of before", "share of the way", "share of retraining", "share of the reference", "share of the weights",
     "share of pictures", "points", "chance", "area", "times before", "dB", "",
 ]  # fmt: skip
-"what a limit is written in; the reference: the retrained model where there is one, else the model before"
+"units of limits; the reference: the retrained model if there is one, else the model before"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One threshold held against the scores: `value` must be at most (or at least) `threshold`."""
+    """One threshold compared with the scores: `value` must be at most (or at least) `threshold`."""
 
     name: str
     threshold: float
@@ -36,13 +36,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What one threshold is judged by.
+    """The inputs for judging one threshold.
 
     Attributes:
         name: the threshold's.
         limit: its value in the recipe.
         scores: by measure, split and model.
-        record: what else is known of the run, such as its cost.
+        record: further values of the run, such as its cost.
         made: the checks before this one.
     """
 
@@ -56,23 +56,23 @@ class Case:
         return self.scores.get((measure, split, model))
 
     def splits(self, measure: str, among: str | Sequence[str]) -> list[str]:
-        """Splits that are named, or those of the base model's scores whose names begin with `among`."""
+        """The named splits, or those of the base model's scores whose names begin with `among`."""
         if not isinstance(among, str):
             return list(among)
         named = [split for name, split, model in self.scores if (name, model) == (measure, "base")]
         return [split for split in named if split.startswith(among)]
 
     def has(self, model: Which) -> bool:
-        """Whether anything was measured of this model."""
+        """Whether anything was measured on this model."""
         return any(which == model for _, _, which in self.scores)
 
     def check(self, value: float, bound: Bound, explain: str) -> Check:
-        """The value held against the limit; one that is no number fails."""
+        """Compare the value with the limit; NaN fails."""
         passed = value <= self.limit if bound == "at most" else value >= self.limit
         return Check(self.name, self.limit, value, passed, explain)
 
     def failed(self, explain: str | None) -> Check | None:
-        """Not met, since there is no value; without an explanation there is no check."""
+        """A failed check without a value; without an explanation there is no check."""
         return None if explain is None else Check(self.name, self.limit, None, False, explain)
 
 
@@ -87,11 +87,11 @@ class Threshold:
     Attributes:
         name: the recipe's field, and the name of the check.
         title: its full name in the report.
-        words: `at most: ...` or `at least: ...` and what is held against the limit. The recipe's field and the report say
-            the same; what stands in parentheses at the end is of the field alone.
+        words: `at most: ...` or `at least: ...` and what is compared with the limit. The recipe's field and the report
+            say the same; a final parenthesis is only for the field.
         judged: how it is judged.
-        unit: what the limit is written in.
-        default: the limit, where no field of the recipe holds one. None: not judged.
+        unit: the limit's unit.
+        default: the limit, if no field of the recipe has one. None: not judged.
 
     Raises:
         ValueError: `words` begins with no bound.
@@ -130,7 +130,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Required:
-    """Something of a kind must have been checked: where none of the checks `of` was made, `name` fails."""
+    """At least one of the checks `of` must have been made: otherwise `name` fails."""
 
     name: str
     of: frozenset[str]
@@ -146,13 +146,13 @@ def judge(
     thresholds: Sequence[Threshold | Required],
     record: Mapping[str, Any] = {},
 ) -> dict[str, Any]:
-    """{"passed", "checks"}: every threshold that has a limit, held against the scores.
+    """{"passed", "checks"}: every threshold with a limit, compared with the scores.
 
     Args:
         scores: of all models.
         limits: the recipe's verdict; its field `more` holds the limits of other packages' thresholds.
         thresholds: in the order of the checks.
-        record: what else is known of the run.
+        record: further values of the run.
     """
     found = {(score.measure, score.split, score.model): score for score in scores}
     given: dict[str, Any] = limits.model_dump() | limits.more
@@ -178,19 +178,19 @@ def _never(base: Score) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """A figure of two scores of one measure, held against the limit: of the model before, and of the unlearned one.
+    """A figure from two scores of one measure, before and after, compared with the limit.
 
     Attributes:
         figure: of (before, after).
-        bound: what the limit is to the figure.
+        bound: kind of limit.
         measure, split: whose scores.
-        explain: says the figures, as a format of `before`, `after`, `value` (the figure), `points` (a hundred times that),
+        explain: a format of `before`, `after`, `value` (the figure), `points` (a hundred times that),
             `change` (after / before - 1), `split`, `where` and `reference`.
-        to_reference: hold it against the retrained model, where anything was measured of one, in place of the base.
-        too_little: whether the base model's score is too low to be seen to fall.
-        unseen: said where it is. None: as if it were not measured.
-        missing: said where a score is missing. None: there is no check then.
-        where: what `where` says, by split; nothing for others.
+        to_reference: compare with the retrained model, if measured, instead of the base.
+        too_little: whether the base model's score is too low to measure a fall.
+        unseen: text if it is. None: as if it were not measured.
+        missing: text if a score is missing. None: no check then.
+        where: texts of `where` by split; empty for others.
     """
 
     figure: Callable[[float, float], float]
@@ -205,7 +205,7 @@ class Compared:
     where: Mapping[str, str] = field(default_factory=dict)
 
     def pair(self, case: Case) -> tuple[Score, Score] | None:
-        """The scores before and after; None where one is missing."""
+        """The scores before and after; None if one is missing."""
         before = case.score(self.measure, self.split, self.model(case))
         after = case.score(self.measure, self.split, "unlearned")
         return None if before is None or after is None else (before, after)
@@ -237,12 +237,12 @@ loss_at_most = partial(Compared, figure=lambda before, after: before - after, bo
 
 
 def worst_of(among: str | Sequence[str], one: Compared, missing: str | None = None, unseen: str | None = None) -> Judge:
-    """The split on which a comparison comes out worst; splits on which it cannot be made are passed over.
+    """The split with the worst comparison; splits without one are skipped.
 
     Args:
         among: the splits, or how their names begin.
-        missing: said where none of them was measured. None: there is no check then.
-        unseen: said where some were measured, and none can be judged. None: as `missing`.
+        missing: text if none of them was measured. None: no check then.
+        unseen: text if some were measured, but none can be judged. None: as `missing`.
     """
 
     def judged(case: Case) -> Check | None:
@@ -258,7 +258,7 @@ def worst_of(among: str | Sequence[str], one: Compared, missing: str | None = No
 
 
 def mean_of(among: str | Sequence[str], one: Compared, explain: str) -> Judge:
-    """The mean of a comparison over splits; no check where none was measured.
+    """The mean of a comparison over splits; no check if none was measured.
 
     Args:
         explain: a format of `value`, `points` and `n`, the number of splits.
@@ -278,13 +278,13 @@ def mean_of(among: str | Sequence[str], one: Compared, explain: str) -> Judge:
 def way_to_oracle(
     measure: str, split: str, explain: str, *, apart: float, same: str, too_little: Callable[[Score], bool]
 ) -> Judge:
-    """The way that a score went from the base model to the retrained one, as a share; no check without that model.
+    """Share of the distance from base to retrained model that a score covered; no check without a retrained model.
 
     Args:
         explain, same: formats of `before`, `after` and `oracle`.
-        apart: difference between base and retrained model from which a way between them can be measured.
-        same: said where they are nearer.
-        too_little: whether the base model's score is too low to be seen to fall; there is no check then.
+        apart: difference between base and retrained model from which that can be measured.
+        same: text if they are closer.
+        too_little: whether the base model's score is too low to measure a fall; no check then.
     """
 
     def judged(case: Case) -> Check | None:
@@ -301,10 +301,10 @@ def way_to_oracle(
 
 
 def reaches_chance(measure: str, split: str, chance: float) -> Judge:
-    """How far a share is from chance, in either direction, where the base model's interval lies above it.
+    """Distance of a share from chance, in either direction, if the base model's interval is above it.
 
     Args:
-        chance: that of a guess; the base model's score on the split "control", where there is one, in its place.
+        chance: that of a guess; replaced by the base model's score on the split "control", if there is one.
     """
 
     def judged(case: Case) -> Check | None:
@@ -324,7 +324,7 @@ def reaches_chance(measure: str, split: str, chance: float) -> Judge:
 
 
 def recorded_at_most(part: str, name: str, explain: str) -> Judge:
-    """A figure of the record, `part: {name: ...}`; no check where it is not known.
+    """A figure of the record, `part: {name: ...}`; no check if it is unknown.
 
     Args:
         explain: a format of `value`.

@@ -1,4 +1,4 @@
-"""What of a finished run's folder may go: what training alone reads, and what interrupted writing left."""
+"""Find what can be deleted from a finished run's folder: files only for training, and leftovers of interruptions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ STAYS = {
     "adapter": "the adapter that was merged into it",
     "stages": "sets, base models and scores: `expunge verify`, `evaluate` and `audit` read them",
     "audit": "what attacks brought back",
-    "target": "what the topic was taken to mean",
+    "target": "the topic as text",
 }
-"what stays, and why; of all other files: record, scores, report and what they are made from, and a user's own"
+"parts that stay, and why; other files: record, scores, report and their inputs, and a user's own"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file or folder of a run: its size in bytes, and why it may go, or stays."""
+    """A file or folder of a run: its size in bytes, and why it can be deleted, or stays."""
 
     path: Path
     bytes: int
@@ -33,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Cleaning:
-    """What may go of a run's folder, and what stays."""
+    """Deletable and kept parts of a run's folder."""
 
     goes: tuple[Part, ...]
     stays: tuple[Part, ...]
@@ -43,7 +43,7 @@ def plan_cleaning(folder: RunFolder, recipe: BaseRecipe) -> Cleaning:
     """Look through the folder of a finished run; nothing is deleted.
 
     Raises:
-        RunError: the run is not finished, or was begun again since: then what training reads is what it resumes from.
+        RunError: the run is not finished, or was begun again since: then training files are needed to resume.
     """
     _refuse_unfinished(folder)
     reasons = {path: "what an interrupted command left" for path in _leftovers(folder)}
@@ -55,7 +55,7 @@ def plan_cleaning(folder: RunFolder, recipe: BaseRecipe) -> Cleaning:
     for path in folder.stages.iterdir() if folder.stages.is_dir() else ():
         # A stage is called NAME-DIGEST: `labels-0123456789abcdef`, not `labels-of-another-0123456789abcdef`.
         if path.name.rpartition("-")[0] in spare and path.is_dir():
-            reasons.setdefault(path, "read by training alone; the same command would make it again")
+            reasons.setdefault(path, "only used in training; the same command would make it again")
     goes = tuple(Part(path, size(path), why) for path, why in sorted(reasons.items()) if not path.is_symlink())
     gone = {part.path for part in goes}
     kept = [path for path in sorted(folder.path.iterdir()) if path not in gone and path.name != LOCK]
@@ -66,7 +66,7 @@ def plan_cleaning(folder: RunFolder, recipe: BaseRecipe) -> Cleaning:
 
 
 def clean(folder: RunFolder, cleaning: Cleaning) -> None:
-    """Delete what may go. Raises `RunError` where another process is at work in the folder."""
+    """Delete the deletable parts. Raises `RunError` if another process is at work in the folder."""
     with folder.locked():
         _refuse_unfinished(folder)
         for part in cleaning.goes:
@@ -78,7 +78,7 @@ def clean(folder: RunFolder, cleaning: Cleaning) -> None:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; links count nothing."""
+    """Bytes of a file, or of all files below a folder; links count 0."""
     files = [path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())]
     return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())
 
@@ -95,6 +95,6 @@ def _refuse_unfinished(folder: RunFolder) -> None:
             last = row["event"]
     if last != "finished" or not folder.record.is_file() or not folder.model.is_dir():
         raise RunError(
-            f"{folder.path} is not finished: what would go is what it resumes from",
+            f"{folder.path} is not finished: these files are needed to resume it",
             next_step="run the command that started it again, to the end; or delete the folder",
         )

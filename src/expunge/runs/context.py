@@ -14,7 +14,7 @@ from expunge.runs.folder import RunFolder
 from expunge.runs.recipe import BaseRecipe
 
 VERSION = 6
-"part of every key: raise it when what a cached result means changes"
+"part of every key: increment it when the meaning of a cached result changes"
 
 R = TypeVar("R", bound=BaseRecipe)
 
@@ -28,7 +28,7 @@ class Run(Generic[R]):
     show: Silent = field(default_factory=Silent)
 
     def notice(self, text: str) -> None:
-        """Note what a reader of the scores must know; the report lists it."""
+        """Add a note for readers of the scores; the report lists it."""
         self.folder.log("notice", text=text)
 
     def notices(self) -> list[str]:
@@ -36,11 +36,11 @@ class Run(Generic[R]):
         return list(dict.fromkeys(row["text"] for row in self.folder.read_events("notice")))
 
     def cache_path(self, name: str, key: dict[str, Any]) -> Path:
-        """Where the result of this name and key lies, or will lie."""
+        """The folder of the result of this name and key."""
         return self.folder.stages / f"{name}-{storage.digest_value([VERSION, key])[:16]}"
 
     def cached(self, name: str, key: dict[str, Any], make: Callable[[Path], None], doing: str | None = None) -> Path:
-        """The folder of a result: computed now, unless it is there.
+        """The folder of a result: computed now, unless it exists.
 
         Args:
             key: a JSON value of everything the result depends on.
@@ -65,6 +65,6 @@ class Run(Generic[R]):
     def cached_json(
         self, name: str, key: dict[str, Any], make: Callable[[], Any], file: str, doing: str | None = None
     ) -> Any:
-        """A JSON value that is computed once, from `file` in the folder of its result."""
+        """A JSON value, computed once and cached as `file` in the folder of its result."""
         path = self.cached(name, key, lambda path: storage.write_json(path / file, make()), doing)
         return storage.read_json(path / file)

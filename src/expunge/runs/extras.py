@@ -1,7 +1,7 @@
 """Measures of other packages: entry points of the group `expunge.measures`.
 
-A recipe names those that are taken (`measures`). One that trains or changes the model first is given a copy. What attacks
-an audit makes is another matter: `runs/attacking.py`.
+A recipe names those that are taken (`measures`). One that trains or changes the model first is given a copy. The
+attacks of an audit are in `runs/attacking.py`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ class Extra:
 
     Attributes:
         kinds: the kinds of models that it works on, as methods list them (`causal_lm`, `image_classifier`, ...).
-        measures: what it returns scores of.
-        take: (model, sets, which) to the scores of one model. It is given the kind's task, such as `CausalLM`, and leaves it
-            as it is. `sets` are the run's, as the kind reads them; of a language model they hold the prompts, too.
-        changes: it trains or changes the model first: in the model's place it is given a function without arguments, which
+        measures: the measures of its scores.
+        take: (model, sets, which) to the scores of one model. It is given the kind's task, such as `CausalLM`, and
+            leaves it as it is. `sets` are the run's, as the kind reads them; for a language model they include the
+            prompts.
+        changes: it trains or changes the model first: instead of the model it gets a function without arguments, which
             loads a fresh copy at every call.
-        thresholds: judged where the recipe takes the measure; the limit is `verdict.more`'s, else the threshold's default.
+        thresholds: judged if the recipe takes the measure; the limit is `verdict.more`'s, else the threshold's default.
     """
 
     kinds: tuple[str, ...]
@@ -91,7 +92,7 @@ def with_extras(recipe: R, kinds: Iterable[str]) -> R:
 
 
 def extra_thresholds(limits: Mapping[str, float]) -> list[Threshold]:
-    """The thresholds of other packages that have a limit. One that nothing was measured for is not met."""
+    """The thresholds of other packages that have a limit. One without a measurement is not met."""
     if not limits:
         return []
     known = {each.name: each for extra in installed().values() for each in extra.thresholds}
@@ -104,7 +105,7 @@ def _made(threshold: Threshold) -> Threshold:
 
 def _unknown(name: str) -> Threshold:
     reason = "not judged: the package with this threshold is not installed"
-    return Threshold(name, name, "at most: what is not known", lambda case: case.failed(reason), unit="")
+    return Threshold(name, name, "at most: unknown", lambda case: case.failed(reason), unit="")
 
 
 def extra_scores(
@@ -113,8 +114,8 @@ def extra_scores(
     """The scores of one model by the measures of other packages that the recipe names; each is cached.
 
     Args:
-        key: what the scores depend on, the model's digest and the sets' among it.
-        load: gives the model, as the kind's task.
+        key: everything that the scores depend on, including the model's and the sets' digests.
+        load: returns the model, as the kind's task.
         fresh: loads a copy that may be changed.
     """
     found: list[Score] = []

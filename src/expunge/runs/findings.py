@@ -1,4 +1,4 @@
-"""What an audit found: under-forgetting, over-forgetting and damage, each against a limit that was fixed before it."""
+"""Findings of an audit: under-forgetting, over-forgetting and damage, each against a limit fixed before it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from expunge.runs.audit import AS_IS, Attacked, Limits, Trial
 
 Speaks = Literal["under-forgetting", "over-forgetting", "damage"]
 Together = Mapping[str, Sequence[int]]
-"""which facts belong together, such as those of one person: of "facts", the "control"'s where they are others, and the
+"""groups of facts, such as those of one person: of "facts", the "control"'s if they differ, and the
 "holdout", (facts,) numbers of groups"""
 UNDER: Speaks = "under-forgetting"
 OVER: Speaks = "over-forgetting"
@@ -26,19 +26,19 @@ OVERSHOOT = "overshoot"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One finding, and whether it holds its limit.
+    """One finding, and whether it is within its limit.
 
     Attributes:
-        name: of the attack, or of what is measured.
-        kind: what it speaks of.
-        limit: from the settings; value, low, high: what was found, with its 95 % interval, in `unit`.
-        bound: what side of the limit is met.
+        name: name of the attack or the measure.
+        kind: kind of finding.
+        limit: from the settings; value, low, high: the value with its 95 % interval, in `unit`.
+        bound: side of the limit that is met.
         n: facts, or rows.
-        p: p-value of a true value within the limit, adjusted for the number of settings and findings; None where there is
-            none.
-        setting: that counted.
-        passed: None where it cannot be told.
-        needs: facts that it would take, about, where it cannot be told because there are too few: the attack is not tested.
+        p: p-value of a true value within the limit, adjusted for the number of settings and findings; None if there
+            is none.
+        setting: the deciding setting.
+        passed: None if undecided.
+        needs: approximate number of facts needed, if undecided because there are too few: the attack is not tested.
         explain: in a sentence.
     """
 
@@ -59,7 +59,7 @@ class Finding:
     explain: str = ""
 
     def row(self) -> dict[str, Any]:
-        """As a JSON value; what is no number is None."""
+        """As a JSON value; NaN becomes None."""
         row = asdict(self)
         return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
 
@@ -74,20 +74,20 @@ def findings(
 ) -> list[Finding]:
     """All findings of an audit.
 
-    A finding is met where its value is within the limit, and its interval either ends within the limit or has an upper arm no
-    longer than the limit; of an attack under every setting. It is not met where a value is over the limit by more than
+    A finding is met if its value is within the limit, and its interval either ends within the limit or has an upper arm
+    no longer than the limit; for an attack under every setting. It is not met if a value is over the limit by more than
     chance: the p-value of a true value within the limit is multiplied by the number of settings, and adjusted for all
-    findings together (`Limits.level`; Holm 1979). Otherwise nothing can be told, and what cannot be told does not count as
-    passed. Where that is so for lack of facts, the attack is not tested, and the finding says how many it needs: its value
-    is within the limit, and control and base model alone show that so many facts tell no excess as small as the limit
-    (`measures/audit/power.py`). Damage is met where its value is within the limit, and not met where its whole interval is
+    findings together (`Limits.level`; Holm 1979). Otherwise it is undecided, which does not count as passed. If the
+    reason is a lack of facts, the attack is not tested, and the finding gives the number needed: its value is within
+    the limit, and control and base model alone show that this many facts cannot show an excess as small as the limit
+    (`measures/audit/power.py`). Damage is met if its value is within the limit, and not met if its whole interval is
     beyond.
 
     Args:
         known: trials without an attack, of "unlearned", "base", "control" and "control_base" (see `excess.Known`).
-        damaged: what forgetting cost, as the kind of model measures it; not yet judged.
+        damaged: damage, as measured for the kind of model; not yet judged.
         paired: whether the control is asked for the same facts.
-        groups: which facts belong together; see `Together`.
+        groups: groups of facts; see `Together`.
     """
     groups = groups or {}
     damaged = [_within(each) for each in damaged]
@@ -104,10 +104,10 @@ def findings(
 
 
 def passed(found: Sequence[Finding], untested_passes: bool = False) -> bool:
-    """Whether all were met; what cannot be told is not.
+    """Whether all were met; undecided ones are not.
 
     Args:
-        untested_passes: attacks that were not tested for lack of facts are left aside, if one at least was tested.
+        untested_passes: ignore attacks that were not tested for lack of facts, if at least one was tested.
     """
     tested = [each for each in found if each.needs is None]
     if len(tested) < len(found) and not (untested_passes and any(_of_attack(each) for each in tested)):
@@ -120,7 +120,7 @@ def _of_attack(finding: Finding) -> bool:
 
 
 def _without_control(settings: Limits, attacked: Sequence[Attacked]) -> list[Finding]:
-    reason = "not told: there is no control; give --control MODEL or --holdout PATH"
+    reason = "undecided: there is no control; give --control MODEL or --holdout PATH"
     titles = [(AS_IS, "Without an attack"), *((each.name, each.title) for each in attacked if each.unlearned)]
     return [
         Finding(name=name, kind=UNDER, title=title, limit=settings.excess, value=None, explain=reason)
@@ -129,7 +129,7 @@ def _without_control(settings: Limits, attacked: Sequence[Attacked]) -> list[Fin
 
 
 def known_under(one: Attacked, at: int, known: Mapping[str, Trial], paired: bool, groups: Together) -> Known:
-    """The values under one setting, beside what the base model knows: by recall, or under the same setting."""
+    """The values under one setting, with the base model's: by recall, or under the same setting."""
     own, control = one.unlearned[at], one.control[at]
     if one.base and one.control_base:
         base, control_base = one.base[at].values, one.control_base[at].values
@@ -148,21 +148,21 @@ def known_under(one: Attacked, at: int, known: Mapping[str, Trial], paired: bool
 
 
 def together(groups: Together, name: str, facts: Sequence[int]) -> list[int] | None:
-    """(facts,) which of these belong together; None where none do, or all that are left."""
+    """(facts,) their groups; None without groups, or if all are in one."""
     found = None if name not in groups else [groups[name][fact] for fact in facts]
     return found if found is not None and len(set(found)) > 1 else None
 
 
 def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired: bool, groups: Together) -> Finding:
-    """What an attack found, not yet judged."""
+    """The finding of an attack, not yet judged."""
     if all(trial.others for trial in (*one.unlearned, *one.control)):
-        return _told_apart(settings, one, paired, groups)
+        return _membership(settings, one, paired, groups)
     if len(one.unlearned) != len(one.control):
         raise ValueError(f"{one.name}: {len(one.unlearned)} settings, {len(one.control)} of the control")
     every = [(at, known_under(one, at, known, paired, groups)) for at in range(len(one.unlearned))]
     measurable = [(at, values) for at, values in every if knows_more(values)]
     if not measurable:
-        reason = "not told: the base model knew no more of it than the control"
+        reason = "undecided: the base model knew no more of it than the control"
         return Finding(name=one.name, kind=UNDER, title=one.title, limit=settings.excess, value=None, explain=reason)
     excesses: list[tuple[int, Excess]] = [(at, excess(values, limit=settings.excess)) for at, values in measurable]
     place = _that_counts([(found.share, found.p) for _, found in excesses], settings.excess)
@@ -186,8 +186,8 @@ def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired:
 
 
 def _that_counts(every: Sequence[tuple[Estimate, float]], limit: float) -> int:
-    """Which setting, of (value with its interval, p-value): the one that is over the limit least by chance; where none is
-    over it, the one that reaches furthest of those that are measured too coarsely, or else the largest."""
+    """The deciding setting, of (value with its interval, p-value): the one over the limit with the smallest p-value; if
+    none is over it, the one with the highest upper limit of those measured too coarsely, or else the largest."""
     places = range(len(every))
     if over := [i for i in places if every[i][0].value > limit]:
         return min(over, key=lambda i: (every[i][1], -every[i][0].value))
@@ -201,7 +201,7 @@ def _fine(value: float, high: float, limit: float) -> bool:
     return high <= limit or high - value <= limit
 
 
-def _told_apart(settings: Limits, one: Attacked, paired: bool, groups: Together) -> Finding:
+def _membership(settings: Limits, one: Attacked, paired: bool, groups: Together) -> Finding:
     """The score whose area is furthest from the control's, in either direction."""
     pairs = list(zip(one.unlearned, one.control, strict=True))
     found = [
@@ -262,7 +262,7 @@ def _judged(settings: Limits, raw: Finding, p: float) -> Finding:
 
 
 def _overshot(settings: Limits, known: Mapping[str, Trial], paired: bool, groups: Together) -> Finding:
-    """Whether the model knows less than one that never saw the forget set: that, too, shows that it was there."""
+    """Whether the model knows less than one that never saw the forget set: that, too, reveals it."""
     as_is = Attacked(name="", title="", sentence="", unlearned=[known["unlearned"]], control=[known["control"]])
     values = known_under(as_is, 0, known, paired, groups)
     finding = Finding(
@@ -271,7 +271,7 @@ def _overshot(settings: Limits, known: Mapping[str, Trial], paired: bool, groups
         title="Knows less than the control",
         limit=settings.overshoot,
         value=None,
-        explain="far below a model that never saw it, the forget set shows in what the model avoids",
+        explain="far below a model that never saw it, the forget set is revealed by what the model avoids",
     )
     if not knows_more(values):
         return finding

@@ -3,16 +3,16 @@
 ```
 recipe.yaml        the recipe with every default filled in
 events.jsonl       one line an event: stages, steps, probes, warnings
-stages/            cached results of preparation and measuring, one folder each, keyed by what they were made from; and what
-                   a model has said so far (NAME-so-far.json), while it is being asked
+stages/            cached results of preparation and measuring, one folder each, keyed by their inputs; and a
+                   model's answers so far (NAME-so-far.json), while sampling
 checkpoints/       the last good state of the unlearning loop
-target/            what a topic was taken to mean, as text to read and edit (topics only)
-anchors.yaml       the anchored terms and their translations (where the method uses them)
+target/            a topic as text to read and edit (topics only)
+anchors.yaml       the anchored terms and their translations (if the method uses them)
 model/             the unlearned model: plain `from_pretrained`
-adapter/           the adapter that was merged into it, where it is saved too
-scores.json        a list of scores; per_example.json holds the values behind their intervals
+adapter/           the adapter that was merged into it, if it is saved too
+scores.json        a list of scores; per_example.json has the values behind their intervals
 answers.json       answers side by side, before and after
-toxicity.json      toxicity prompts with sampled continuations and their scores (where they were measured)
+toxicity.json      toxicity prompts with sampled continuations and their scores (if measured)
 report.html        the report; record.json: versions, digests, cost, verdict
 audit/             what attacks brought back (`expunge audit`): audit.json, report.html, and the limits, fixed first
 ```
@@ -43,7 +43,7 @@ NAMES = (
     r"(recipe|anchors)\.yaml|(scores|per_example|answers|record|teach|contest)\.json|report\.html|"
     r"(forget|retain)\.txt|target|model|adapter|retrained"
 )
-"what is written aside in a run folder, or in one that a suite makes"
+"temporary files in a run folder, or in one of a suite"
 
 ANOTHER = "choose another --out, such as runs/NAME"
 LOCK = ".lock"
@@ -74,7 +74,7 @@ class RunFolder:
         self.listeners: list[Callable[[str, dict[str, Any]], None]] = []
         "called with each event that is logged, and its values"
         self._begun = {self.stages.name, self.checkpoints.name, self.events.name, LOCK}
-        "what a run makes before it writes its recipe"
+        "parts that a run makes before it writes its recipe"
 
     def create(self) -> RunFolder:
         with storage.storage_errors(self.path):
@@ -90,31 +90,31 @@ class RunFolder:
         return self
 
     def refuse_base(self, base: Path | None) -> None:
-        """Raise where the folder of the model that is to forget lies in the run folder, or the run folder in it."""
+        """Raise if the base model's folder is inside the run folder, or the run folder inside it."""
         if base is None:
             return
         out, there = self.path.resolve(), base.resolve()
         if out.is_relative_to(there) or there.is_relative_to(out):
             raise RunError(
-                f"the run folder {self.path} and the folder of the base model are one, or one lies in the other",
+                f"the run folder {self.path} and the folder of the base model are the same, or one is inside the other",
                 seen=f"base model: {base}",
                 next_step=f"{ANOTHER}: the base model is never written to",
             )
 
     def _refuse_foreign(self) -> None:
-        """Raise where a run in this folder would write among files that no run made."""
+        """Raise if a run in this folder would write among other files."""
         if not self.path.exists():
             return
         if not self.path.is_dir():
             raise RunError(f"{self.path} is a file; a run writes a folder", next_step=ANOTHER)
         if self.known_by.is_file() and (self.stages.is_dir() or self.events.is_file()):
             return
-        # Of a run that was killed before its recipe was written; and answers about a topic, which a user may bring along.
+        # From a run that was killed before its recipe was written; and answers about a topic, which a user may provide.
         begun = self._begun | {self.target.name}
         names = sorted(each.name for each in self.path.iterdir() if each.name not in begun)
         if others := [name for name in names if not storage.is_leftover(name)]:
             raise RunError(
-                f"{self.path} is no folder of an earlier run, and not empty",
+                f"{self.path} is not the folder of an earlier run, and not empty",
                 seen=", ".join(others[:3]) + (", ..." if len(others) > 3 else ""),
                 allowed="a new or empty folder, or that of an earlier run",
                 next_step=ANOTHER,
@@ -122,9 +122,9 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[RunFolder]:
-        """Create the folder and hold it: one process at a time. Raises `RunError` for a folder that no run made.
+        """Create the folder and lock it: one process at a time. Raises `RunError` for a folder that no run made.
 
-        A folder that is new goes again where an error ends the work before anything was made.
+        A new folder is deleted again if an error ends the work before anything was made.
         """
         with storage.storage_errors(self.path):
             self._refuse_foreign()
@@ -139,7 +139,7 @@ class RunFolder:
                 f"another process is at work in {self.path}", next_step="wait for it, or choose another --out"
             ) from error
         try:
-            self.create()  # only now: it clears away what another process may be writing
+            self.create()  # only now: it deletes what another process may be writing
             yield self
         except ExpungeError:
             if new:
@@ -153,18 +153,18 @@ class RunFolder:
         with contextlib.suppress(OSError):
             made = [*self.checkpoints.iterdir(), *self.stages.iterdir()]
             if not made and {each.name for each in self.path.iterdir()} <= self._begun | {self.recipe.name}:
-                self.recipe.unlink(missing_ok=True)  # first: without it, what is left is a folder of a run that begins
+                self.recipe.unlink(missing_ok=True)  # first: without it, the rest is the folder of a run that begins
                 shutil.rmtree(self.path)
 
     def claim(
         self, recipe: Mapping[str, Any], text: str, free: Collection[str] = (), held: Mapping[str, Any] | None = None
     ) -> None:
-        """Write the resolved recipe, or see that the folder already belongs to this very run.
+        """Write the resolved recipe, or check that the folder belongs to the same run.
 
         Args:
-            recipe: the recipe as JSON values; text: the same as it is written.
-            free: fields that may differ from the run that is there.
-            held: the recipe that is there, where the caller has read it.
+            recipe: the recipe as JSON values; text: the same as written.
+            free: fields that may differ from the existing run.
+            held: the existing recipe, if the caller has read it.
         """
         if held is None and self.recipe.is_file():
             content = self._recipe_here()
@@ -191,7 +191,7 @@ class RunFolder:
         return yaml.safe_load(self.recipe.read_text(encoding="utf-8-sig"))
 
     def refuse_moved(self, recipe: Mapping[str, Any]) -> None:
-        """Raise where the recipe here, and the one to be run, name paths of another machine or a place that is no more."""
+        """Raise if the recipe here, and the one to run, have paths of another machine or that no longer exist."""
         if not self.recipe.is_file():
             return
         held = dict(_texts(self._recipe_here(), ""))
@@ -202,7 +202,7 @@ class RunFolder:
         }
         if gone:
             raise RunError(
-                f"{self.recipe} names what is not here",
+                f"{self.recipe} has paths that do not exist here",
                 seen="; ".join(f"{name}: {value}" for name, value in gone.items()),
                 next_step=f"if this folder comes from another machine, write the new paths into {self.recipe} and resume: "
                 f"expunge run {self.recipe} --out {self.path}",
@@ -210,9 +210,9 @@ class RunFolder:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took.
+        """Lock the folder, and log at the end, however it ends, the memory of this attempt.
 
-        Of several processes only the first one holds it.
+        Only the first of several processes locks it.
         """
         if not is_first():
             yield
@@ -233,8 +233,8 @@ class RunFolder:
         if not found:
             why = "it has no recipe.yaml" if there else "it does not exist"
             raise RunError(
-                f"{self.path} is no run folder: {why}",
-                next_step="give the folder that --out named, or start a run: expunge forget TARGET --out runs/NAME",
+                f"{self.path} is not a run folder: {why}",
+                next_step="give the folder of --out, or start a run: expunge forget TARGET --out runs/NAME",
             )
         return self
 
@@ -266,7 +266,7 @@ class RunFolder:
                     yield row
 
     def steps(self, event: str) -> list[dict[str, Any]]:
-        """Events that carry a `step`, one a step: what comes after a resumption or a new start counts."""
+        """Events that carry a `step`, one a step: later ones after a resumption or restart count."""
         rows: list[dict[str, Any]] = []
         resumed = "_".join([*event.split("_")[:-1], "resumed"])
         for row in self.read_events():
@@ -305,7 +305,7 @@ class RunFolder:
 
 
 def differences(one: Any, other: Any, name: str) -> list[str]:
-    """The fields in which two values differ, dotted: `training.learning_rate`; `name` alone where they are no fields."""
+    """The fields in which two values differ, dotted: `training.learning_rate`; only `name` if they are not fields."""
     if not isinstance(one, Mapping) or not isinstance(other, Mapping):
         return [name] if one != other else []
     keys = dict.fromkeys([*other, *one])
@@ -329,11 +329,11 @@ def _value(recipe: Mapping[str, Any], dotted: str) -> Any:
 
 
 def _moved(held: Mapping[str, Any], different: list[str], recipe: Path) -> str | None:
-    """What to do where the only difference is a path that is not here: the folder may come from another machine."""
+    """The next step if the only difference is a missing path: the folder may come from another machine."""
     places = [_value(held, name) for name in different]
     if all(isinstance(place, str) and os.path.isabs(place) and not os.path.exists(place) for place in places):
         return (
-            f"{places[0]} is not here: if the folder was begun elsewhere, write the new path into {recipe} "
+            f"{places[0]} does not exist here: if the folder was begun elsewhere, write the new path into {recipe} "
             f"({', '.join(different)}) and run the same command again; else choose another --out"
         )
     return None

@@ -1,4 +1,4 @@
-"""The format of a run folder's record, and older ones brought up to it."""
+"""The format of a run folder's record, and conversion of older ones."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from expunge.core import storage
 from expunge.errors import RunError
 
 FORMAT = 2
-"of record.json; raise it when what a field means changes, and say in `read_record` how the older one is read"
+"format of record.json; increment it when the meaning of a field changes, and convert older ones in `read_record`"
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """A run's record as this version reads it; None if there is none. A damaged one is empty.
+    """A run's record in this version's format; None if there is none. A damaged one is empty.
 
-    `written_as` is the format that it was written in. Format 1 had no number. Its fields mean what they mean today;
-    intervals of few examples were up to 0.8 % narrower, so its report is not made again to the byte.
+    `written_as` is its original format. Format 1 had no number. Its fields have today's meaning;
+    intervals of few examples were up to 0.8 % narrower, so its report is not reproduced to the byte.
 
     Raises:
         RunError: a newer version of expunge wrote it.

@@ -1,6 +1,7 @@
-"""What a kind of model is: one folder that supplies its recipe, what a run on it does, and what is said of it afterwards.
+"""A kind of model: one folder with its recipe, story (the steps of a run) and evidence (the statements on it).
 
-A kind is found by its folder under `expunge.kinds`, or by an entry point of the group `expunge.kinds`; nothing else names it.
+A kind is found by its folder under `expunge.kinds`, or by an entry point of the group `expunge.kinds`; nothing else
+names it.
 """
 
 from __future__ import annotations
@@ -30,23 +31,25 @@ class Kind:
     """A kind of model.
 
     Attributes:
-        name: as methods list it in `needs.kinds`.
-        task: the recipe's field `task`; several kinds may share one, and then the method decides.
-        words: in the plural, as errors say it.
+        name: name, as in `needs.kinds` of methods.
+        task: the recipe's field `task`; several kinds may share one; then the method decides.
+        words: in the plural, for errors.
         short: one word for lists.
         recipe: its recipe's class.
-        story: `module:class` of its `Story`, which loads what trains and measures.
-        evidence: `module:class` of its `Evidence`, which loads none of that.
-        measures: `module:NAME` of its `Declared` measures and thresholds, which load none of that either.
-        more: `module:function` that adds to a recipe what else `expunge evaluate` is asked to measure (recipe, options by
-            name); None where it takes no options.
-        plan: `module:function` that says what a run will take (recipe, device); None where that is not known.
-        missing: `module:function` that raises for files, folders and models that a recipe names and that are not there
+        story: `module:class` of its `Story`, which imports training and measuring.
+        evidence: `module:class` of its `Evidence`, which does not import those.
+        measures: `module:NAME` of its `Declared` measures and thresholds, which do not import those either.
+        more: `module:function` that adds further measures of `expunge evaluate` to a recipe (recipe, options by
+            name); None if it takes no options.
+        plan: `module:function` that plans a run (recipe, device); None if unknown.
+        missing: `module:function` that raises for missing files, folders and models of a recipe
             (recipe, its run folder or None, whether weights are loaded), and imports no torch.
-        audit: `module:function` that makes the audit of a model (story, model, control, holdout); None where there is none.
-        spare: names of the stages of a run that training alone reads: `expunge clean` may delete them once it is over.
+        audit: `module:function` that makes the audit of a model (story, model, control, holdout); None if there is
+            none.
+        spare: names of the stages of a run that are only used in training: `expunge clean` may delete them once it is
+            over.
         processes: whether a launcher may start several processes for a run.
-        spreads: whether its weights may be spread over them.
+        spreads: whether its weights may be sharded over them.
     """
 
     name: str
@@ -66,11 +69,11 @@ class Kind:
     spreads: bool = False
 
     def make_story(self, run: Run[Any]) -> Story:
-        """What a run on this kind of model does."""
+        """The story of a run on this kind of model."""
         return reference(self.story)(run)
 
     def make_evidence(self) -> Evidence:
-        """What is said of a run on this kind of model."""
+        """The evidence on a run on this kind of model."""
         return reference(self.evidence)(self)
 
     @property
@@ -87,17 +90,18 @@ class Kind:
         if self.more is not None:
             return reference(self.more)(recipe, given)
         for name in given:
-            raise RecipeError(f"{name} is not measured of {self.words}", allowed="no such option")
+            raise RecipeError(f"{name} is not measured on {self.words}", allowed="no such option")
         return recipe
 
 
 class Evidence(ABC):
-    """What record, verdict, report, model card and `expunge verify` say of one kind of model; needs no torch."""
+    """The parts of record, verdict, report, model card and `expunge verify` specific to a kind of model; needs no
+    torch."""
 
     template: ClassVar[str] = "run.html.jinja"
-    "of the report"
+    "template of the report"
     limits: ClassVar[str]
-    "what the measurements do not show, for report and model card"
+    "limits of the measurements, for report and model card"
     benchmarks: ClassVar[bool] = False
     "whether missing benchmarks are a gap in the report"
 
@@ -106,7 +110,7 @@ class Evidence(ABC):
 
     @abstractmethod
     def title(self, recipe: Any) -> str:
-        """What was to be forgotten, in a few words."""
+        """The target, in a few words."""
 
     def judge(
         self, scores: Sequence[Score], thresholds: Mapping[str, Any], record: Mapping[str, Any]
@@ -121,7 +125,7 @@ class Evidence(ABC):
 
     @abstractmethod
     def not_tested(self, scores: Sequence[Score]) -> list[str]:
-        """What the run says nothing about."""
+        """What the run did not test."""
 
     def tested_by(self, attacks: Iterable[str]) -> list[str]:
         """Those lines of `not_tested` that attacks of an audit, by name, have tested since."""
@@ -132,8 +136,8 @@ class Evidence(ABC):
         return []
 
     def sections(self, contents: Contents, folder: RunFolder) -> dict[str, Any]:
-        """What the report's template needs beside what every report has: what was done in a sentence, cost in rows of
-        (name, value), and whether the page holds pictures."""
+        """Values of the report's template for this kind: a summary sentence, cost in rows of
+        (name, value), and whether the page has pictures."""
         cost = contents.part("cost") or {}
         rows = [(name.replace("_", " "), value) for name, value in cost.items() if not isinstance(value, dict)]
         return {"asked_and_done": f"{contents.method_title}.", "cost": rows, "pictures": False}
@@ -146,4 +150,4 @@ class Evidence(ABC):
     def check_inputs(
         self, folder: RunFolder, recipe: Any, record: Mapping[str, Any]
     ) -> Iterable[tuple[str, bool | None]]:
-        """(what was checked, whether it holds) of the data that the run read; None where it could not be checked."""
+        """(what was checked, whether it holds) for the run's data; None if it could not be checked."""

@@ -1,4 +1,5 @@
-"""Finding kinds of models: those of expunge by folder, those of other packages by the entry point group `expunge.kinds`."""
+"""Finding kinds of models: those of expunge by folder, those of other packages by the entry point group
+`expunge.kinds`."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from expunge.runs.plugins import found_in
 from expunge.runs.recipe import BaseRecipe, make, read_fields
 
 DEFAULT_TASK = "causal_lm"
-"what a recipe is for that names no task"
+"the default task of a recipe"
 
 
 @cache
@@ -25,7 +26,7 @@ def kinds_by_name() -> dict[str, Kind]:
 
 
 def kinds_of(task: str) -> list[Kind]:
-    """The kinds of models that share a task; the one that is named like it comes first."""
+    """The kinds of models that share a task; the one with its name comes first."""
     return [kind for kind in kinds_by_name().values() if kind.task == task]
 
 
@@ -39,7 +40,7 @@ def main_kind(recipe: BaseRecipe) -> Kind:
 
 
 def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> BaseRecipe:
-    """Read a recipe file, with dotted overrides laid over it, as the kind that its field `task` names.
+    """Read a recipe file, with dotted overrides, as the kind of its field `task`.
 
     Raises:
         RecipeError: no such file, no such task, or a field that the kind does not have.
@@ -49,7 +50,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> BaseR
 
 
 def recipe_class(path: Path) -> type[BaseRecipe]:
-    """The class of the recipe that a file holds. Raises as `read_recipe`."""
+    """The class of the recipe in a file. Raises as `read_recipe`."""
     return _recipe_class(path, read_fields(path))
 
 

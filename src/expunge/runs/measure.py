@@ -1,4 +1,4 @@
-"""Measures as data: a measure's name, unit, direction and words; and what a kind of model declares of them."""
+"""Measures as data: a measure's name, unit, direction and words; and the declarations of a kind of model."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ Family = Literal["forgetting", "utility"]
 Direction = Literal["better", "worse"]
 
 FORGET_SPLITS = ("forget", "forget_test")
-"splits of what is to be forgotten: trained on, and held back"
+"splits of the forget set: trained on, and held back"
 TARGET = "forget/"
-"how the split of one of several targets begins; its name follows"
+"prefix of the split of one of several targets; its name follows"
 
 
 def of_forget(split: str) -> bool:
-    """Whether a split is of what is to be forgotten: all of it, or one target of several."""
+    """Whether a split is of the forget set: all of it, or one target of several."""
     return split in FORGET_SPLITS or split.startswith(TARGET)
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What is said of a measure, in one place.
+    """Everything about a measure, in one place.
 
     Attributes:
-        name: as scores and thresholds name it.
+        name: name in scores and thresholds.
         title: its full name in the report.
-        sentence: what it is and what is best, for the report; empty: nothing is said.
-        unit: of its scores.
-        higher_is: what a higher value is.
-        on_forget: the same on the forget set, where that differs.
-        family: what it speaks of. None: forgetting on the forget set, utility on every other split.
-        axis: what an axis of its values is called; measures with the same axis are drawn on one. None: the unit.
+        sentence: definition and best value, for the report; may be empty.
+        unit: unit of its scores.
+        higher_is: meaning of a higher value.
+        on_forget: the same on the forget set, if different.
+        family: its group in the report. None: forgetting on the forget set, utility on every other split.
+        axis: label of an axis of its values; measures with the same axis are drawn on one. None: the unit.
         percent: values are shares, shown as percentages.
         logarithmic: examples are logarithms of what the score is a mean of.
-        aim: what is best on the forget set, where that is neither the highest nor the lowest.
+        aim: the best value on the forget set, if neither the highest nor the lowest.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Measure:
     aim: str | None = None
 
     def family_on(self, split: str) -> Family:
-        """Whether a score on this split speaks of forgetting or of utility."""
+        """Whether a score on this split is about forgetting or utility."""
         return self.family or ("forgetting" if of_forget(split) else "utility")
 
     def score(
@@ -75,8 +75,8 @@ class Measure:
         Args:
             estimate: the value and the limits of its 95 % interval, in the measure's unit.
             examples: the values of the examples measured, in a fixed order.
-            n: how many were measured, if their values are not saved.
-            unit: where it is another than the measure's.
+            n: their number, if their values are not saved.
+            unit: if it differs from the measure's.
         """
         value, low, high = estimate
         on_forget = self.on_forget if of_forget(split) else None
@@ -96,13 +96,13 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """What a kind of model declares of its measures.
+    """A kind of model's measures and thresholds.
 
     Attributes:
         measures: in the order of the report.
         thresholds: of its recipe's verdict, in the order of the checks.
-        splits: the words of splits that only this kind has; a name that ends in / stands for all that begin with it.
-        apart: splits, or beginnings of splits, that a section of their own shows and the tables of all scores leave out.
+        splits: the words of splits that only this kind has; a name that ends in / is a prefix.
+        apart: splits, or beginnings of splits, with a section of their own, left out of the tables of all scores.
     """
 
     measures: tuple[Measure, ...]

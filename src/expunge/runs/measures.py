@@ -1,4 +1,5 @@
-"""Finding measures, thresholds and splits by name, for their words: those of all kinds of models, then of other packages."""
+"""Finding measures, thresholds and splits by name, for their words: those of all kinds of models, then of other
+packages."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ def thresholds() -> dict[str, Threshold]:
 
 
 def measure(name: str) -> Measure | None:
-    """The measure of this name; other packages are asked only where no kind of model knows it."""
+    """The measure of this name; other packages are searched only if no kind of model has it."""
     known = measures().get(name)
     if known is not None:
         return known
@@ -43,7 +44,7 @@ def threshold(name: str) -> Threshold | None:
 
 
 def split_words(name: str) -> str | None:
-    """What a split that only one kind of model has is called; None for another."""
+    """The name in words of a split that only one kind of model has; None for others."""
     for declared in _declared():
         for split, words in declared.splits.items():
             if name == split:
@@ -54,5 +55,5 @@ def split_words(name: str) -> str | None:
 
 
 def shown_apart(split: str) -> bool:
-    """Whether a section of its own shows this split."""
+    """Whether this split has a section of its own."""
     return any(split.startswith(each) for declared in _declared() for each in declared.apart)

@@ -1,4 +1,4 @@
-"""What a method is: hyper-parameters, what it needs, and a loss, or what it does to a model."""
+"""Base class of methods: hyper-parameters, needs, and a loss or an operation on a model."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Needs:
 
     Attributes:
         forget: whether batches of the forget set are drawn.
-        retain: whether batches of the retain set are drawn: never, always, where `retain_weight` is above 0, or as the
-            method that is wrapped says.
-        retain_labels: whether the loss reads the retain set's labels, which are then made as `retain_target` says.
+        retain: whether batches of the retain set are drawn: never, always, if `retain_weight` is above 0, or as for the
+            wrapped method.
+        retain_labels: whether the loss reads the retain set's labels, which are then made by `retain_target`.
         validation: whether held-back pictures are needed.
         kinds: names of the kinds of model that the method works on.
     """
@@ -45,28 +45,28 @@ Wanted: TypeAlias = "str | tuple[str, dict[str, Any]] | Signal"
 class Method(Part):
     """Base of all methods. A subclass is one file, or a folder with a method.py; it defines `loss` or `apply`.
 
-    `loss` is for what trains with one loss from beginning to end: the loop is the engine's, and the method works on
-    every kind of model. `apply` is for what has phases, or does not train: it changes `work.model`; `work` is the
+    `loss` is for training with one loss from beginning to end: the loop is shared, and the method works on
+    every kind of model. `apply` is for methods with phases, or without training: it changes `work.model`; `work` is the
     session of the model's kind, such as `expunge.kinds.classifier.session.Work`. A method whose step is more than one
-    backward pass of its loss defines `make_gradient` besides.
+    backward pass of its loss also defines `make_gradient`.
 
     Fields are hyper-parameters with a docstring each; the class docstring holds formula and citation.
     """
 
     needs: ClassVar[Needs] = Needs()
     signals: ClassVar[tuple[Wanted, ...]] = ()
-    "what must be known of the sets before training; the loss reads each as `step.signal(name)`"
+    "signals of the sets to compute before training; the loss reads each as `step.signal(name)`"
     kept_beside: ClassVar[str | None] = None
-    """what a model that it made cannot do without, in words that follow its name; None: it leaves a plain model. A sentence
-    that every reader of the results has to see"""
+    """what its models need at inference, in words that follow its name; None: it leaves a plain model. A sentence
+    for every reader of the results"""
 
     def wants(self) -> Sequence[Wanted]:
-        """The signals that the loss reads with these hyper-parameters; `signals`, where these decide nothing."""
+        """The signals that the loss reads with these hyper-parameters; `signals`, if these do not matter."""
         return self.signals
 
     @property
     def signal_names(self) -> tuple[str, ...]:
-        """The names of the signals that are asked for."""
+        """The names of the wanted signals."""
         return tuple(
             each if isinstance(each, str) else each[0] if isinstance(each, tuple) else each.name
             for each in self.wants()
@@ -81,7 +81,7 @@ class Method(Part):
 
     @property
     def scheduled(self) -> bool:
-        """Whether the loss reads `step.progress`: then it is no loss for a loop that does not say how far it is."""
+        """Whether the loss reads `step.progress`: then it needs a loop that reports its progress."""
         return False
 
     @property
@@ -91,11 +91,12 @@ class Method(Part):
 
     @property
     def carried_out(self) -> Method:
-        """The method whose needs are to be met: this one, or the one that it wraps."""
+        """The method whose needs count: this one, or the one that it wraps."""
         return self
 
     def with_retain(self, step: Step, forget: Tensor) -> Loss:
-        """The loss of most methods: a term of the forget set and, of weight `retain_weight`, the retain set's likelihood."""
+        """The loss of most methods: a term of the forget set and, with weight `retain_weight`, the retain set's
+        likelihood."""
         if not self.draws_retain:
             return Loss(forget=forget)
         forget = step.before_next(forget)
@@ -103,7 +104,7 @@ class Method(Part):
 
     @property
     def made_from(self) -> dict[str, Any]:
-        """What the model depends on beside the fields: digests of what they name."""
+        """Further inputs of the model: digests of the files that fields name."""
         return {}
 
     def trains(self, name: str) -> bool:
@@ -111,15 +112,15 @@ class Method(Part):
         return True
 
     def found_in(self, task: LayeredTask) -> Collection[str] | None:
-        """The names of the parameters that are trained, of a method that looks for them in the model.
+        """The names of the trained parameters, for a method that searches them in the model.
 
-        None: those that `trains` says.
+        None: those by `trains`.
         """
         return None
 
     @classmethod
     def citation(cls) -> str:
-        """The first sentence of the docstring: what the method is and where it comes from."""
+        """The first sentence of the docstring: the method's name and source."""
         return (inspect.getdoc(cls) or cls.__name__).split("\n\n")[0].replace("\n", " ")
 
     @classmethod
@@ -149,5 +150,5 @@ class Method(Part):
         raise TypeError(f"{type(self).__name__} defines no loss")
 
     def make_gradient(self, gradients: Gradients) -> None:
-        """Leave the gradient of an optimizer step in `.grad`, in the place of that of `loss`; no state lasts beyond it."""
-        raise TypeError(f"{type(self).__name__} makes no gradient of its own")
+        """Leave the gradient of an optimizer step in `.grad`, instead of that of `loss`; it keeps no state."""
+        raise TypeError(f"{type(self).__name__} computes no gradient of its own")

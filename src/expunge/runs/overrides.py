@@ -25,16 +25,16 @@ SHORT = {
     "columns": "data.columns",
     "lines": "data.lines",
 }
-"options that stand for a longer field name; an underscore does as well as a hyphen"
+"short options for longer field names; an underscore works like a hyphen"
 SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
-"numbers such as 1e-5, which YAML 1.1 takes for text where point or sign is missing"
+"numbers such as 1e-5, which YAML 1.1 takes for text if point or sign is missing"
 
 
 def further_targets(first: str, tokens: Sequence[str]) -> tuple[list[str], list[str]]:
     """(all targets: the first one, and those before the options or given as --forget; the other tokens).
 
     Raises:
-        RecipeError: words in a row, one of them a topic of a single word: the topic may have lacked its quotes.
+        RecipeError: several words, one of them a topic of a single word: the quotes may be missing.
     """
     targets, rest = [first], list(tokens)
     while rest and not rest[0].startswith("--"):
@@ -53,13 +53,13 @@ def further_targets(first: str, tokens: Sequence[str]) -> tuple[list[str], list[
             raise RecipeError(
                 f"unexpected argument {each!r}",
                 allowed="several targets in one run: files, folders and dataset ids, or topics",
-                next_step='put what holds spaces in quotes: "Harry Potter"; a further topic of one word is --forget WORD',
+                next_step='put text with spaces in quotes: "Harry Potter"; a further topic of one word is --forget WORD',
             )
     return targets, others
 
 
 def read_overrides(tokens: Sequence[str], kind: type[Part] | None = None) -> dict[str, Any]:
-    """Pairs of `--field value` (or `--field=value`) as a mapping; values are read as YAML, but for those of text fields.
+    """Pairs of `--field value` (or `--field=value`) as a mapping; values are read as YAML, except those of text fields.
 
     `--forget` and `--columns` may be given several times: all of them count.
 
@@ -78,7 +78,7 @@ def read_overrides(tokens: Sequence[str], kind: type[Part] | None = None) -> dic
             raise RecipeError(
                 f"unexpected argument {token!r}",
                 allowed="--FIELD VALUE, with a field of the recipe",
-                next_step='put what holds spaces in quotes: "Harry Potter"',
+                next_step='put text with spaces in quotes: "Harry Potter"',
             )
         name, equals, value = token[2:].partition("=")
         if not equals:
@@ -104,7 +104,7 @@ def _holds_fields(kind: type[Part], name: str) -> bool:
 
 
 def _text_field(kind: Any, name: str) -> str | None:
-    """Whether a field of a recipe holds text ("always"), text or nothing ("optional"), or something else (None)."""
+    """Whether a field of a recipe is text ("always"), text or nothing ("optional"), or something else (None)."""
     for part in name.split("."):
         fields = kind.model_fields if isinstance(kind, type) and issubclass(kind, Part) else {}
         kind = fields[part].annotation if part in fields else None

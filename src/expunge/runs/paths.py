@@ -1,4 +1,4 @@
-"""Paths that a recipe names, made absolute when a run begins, so that later commands may be typed anywhere."""
+"""Make a recipe's paths absolute when a run begins, so that later commands work in any folder."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def absolute_if_given(path: str | None) -> str | None:
 
 
 def absolute_if_there(name: str | None) -> str | None:
-    """A path where it is one; else it may be the name of a starter model, or an id on a hub."""
+    """A path if it exists; else it may be the name of a starter model, or an id on a hub."""
     return name if name is None or not Path(os.path.expanduser(name)).exists() else absolute(name)

@@ -1,4 +1,4 @@
-"""What is found, not listed: one folder each in a package of expunge, or an entry point of another package."""
+"""Discovery of plugins: a folder each in a package of expunge, or an entry point of another package."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 
 def reference(text: str) -> Any:
-    """The object that `module:name` stands for."""
+    """The object of `module:name`."""
     module, _, name = text.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def entry_points(group: str) -> list[metadata.EntryPoint]:
-    """What other packages offer under the name of a group. Their lists are read once for each search path."""
+    """Entry points of other packages in a group. Their lists are read once for each search path."""
     return list(_points(group, tuple(sys.path)))
 
 
@@ -28,7 +28,7 @@ def _points(group: str, search_path: tuple[str, ...]) -> tuple[metadata.EntryPoi
 
 
 def named_in(package: ModuleType, base: type[Any]) -> list[Any]:
-    """The classes in the files of a package that are built on another one and give themselves a `name`, each once."""
+    """The classes in the files of a package that are subclasses of another one and have a `name`, each once."""
     modules = [
         importlib.import_module(f"{package.__name__}.{each.name}") for each in pkgutil.iter_modules(package.__path__)
     ]
@@ -37,9 +37,9 @@ def named_in(package: ModuleType, base: type[Any]) -> list[Any]:
 
 
 def found_in(group: str, module: str, name: str) -> list[Any]:
-    """`name` of the module `module` in every folder of the package `group`, and what other packages offer.
+    """`name` of the module `module` in every folder of the package `group`, and those of other packages.
 
-    Other packages use the entry point group that is called like the package, such as `expunge.kinds`.
+    Other packages use the entry point group named like the package, such as `expunge.kinds`.
     """
     places = importlib.import_module(group).__path__
     folders = [each.name for each in pkgutil.iter_modules(places) if each.ispkg]

@@ -39,7 +39,7 @@ def plan_publishing(folder: RunFolder, repo: str) -> Parcel:
         RunError: the run is not finished, its model was changed since, or it is one that lists its training data.
     """
     if REPO.fullmatch(repo) is None:
-        raise RunError(f"{repo!r} is no repository", allowed="OWNER/NAME, as the hub has it")
+        raise RunError(f"{repo!r} is not a repository", allowed="OWNER/NAME, as the hub has it")
     record = read_record(folder.record)
     if record is None or not folder.model.is_dir():
         raise RunError(f"{folder.path} is not finished", next_step="run the command that started it again, to the end")
@@ -65,7 +65,7 @@ def plan_publishing(folder: RunFolder, repo: str) -> Parcel:
 
 
 def publish(parcel: Parcel, repo: str, private: bool) -> str:
-    """Upload it as one commit, to a repository that is made where there is none; the address of the commit.
+    """Upload it as one commit, to a repository that is made if there is none; the address of the commit.
 
     The hub and the token are those of huggingface_hub (`HF_ENDPOINT`, `hf auth login`).
 
@@ -87,7 +87,7 @@ def publish(parcel: Parcel, repo: str, private: bool) -> str:
     try:
         api = HfApi()
         api.create_repo(repo, private=private, exist_ok=True)
-        # One that is there already stays as it is, and an organization may make all of its own public.
+        # One that already exists stays as it is, and an organization may make all of its own public.
         if private and not api.repo_info(repo).private:
             raise ExpungeError(
                 f"{repo} is there for everybody to see: nothing was sent",

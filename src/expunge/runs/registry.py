@@ -69,7 +69,7 @@ def _unknown(name: str, known: Sequence[str]) -> RecipeError:
 
 
 def refuse_unknown(name: str) -> None:
-    """Raise `RecipeError` where there is no method of this name; no method's file is read, nor torch."""
+    """Raise `RecipeError` if there is no method of this name; no method's file is read, nor torch."""
     if name not in (known := [*built_in(), *installed()]):
         raise _unknown(name, known)
 
@@ -100,7 +100,7 @@ def make_method(spec: Mapping[str, Any], *kinds: str) -> Method:
         raise RecipeError(
             f"the method {name} does not work on {kinds_by_name()[kinds[0]].words}",
             seen=f"{name} works on {' and '.join(words_of(found))}",
-            next_step=(f"did you mean {near}? " if near else "") + "expunge methods says what each works on",
+            next_step=(f"did you mean {near}? " if near else "") + "expunge methods lists what each works on",
         )
     return validate_part(found, fields, f"method {name}")
 

@@ -22,7 +22,7 @@ def find_recipe(named: Path) -> Path:
     """
     known = shipped()
     if named.is_file() or (named.exists() and str(named) not in known):
-        return named  # of what is there and is no file, reading says what it is
+        return named  # of what is there and is not a file, reading says what it is
     if str(named) in known:
         return known[str(named)]
     near = nearest(named.stem, known)

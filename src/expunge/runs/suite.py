@@ -27,10 +27,10 @@ class Suite:
         command: `module:function` of the command; its parameters are the options, its docstring is the help.
         marks: files or folders, any of which says that a folder is this suite's.
         render: `module:function` that writes `report.html` of such a folder (RunFolder to its path).
-        compare: `module:function` that sets several beside each other (run folders, path of an HTML page or None; prints
-            as a table); None where that makes no sense.
+        compare: `module:function` that compares several (run folders, path of an HTML page or None; prints
+            as a table); None if that makes no sense.
         questions: `module:function` that reads what `expunge evaluate --suite` asks any model (data or None, forget set or
-            None, and by name `mmlu`, if it has such a parameter; to the suite's sets of questions); None where it asks none.
+            None, and by name `mmlu`, if it has such a parameter; to the suite's sets of questions); None if it asks none.
     """
 
     name: str
@@ -70,7 +70,7 @@ def _evaluated_with(path: Path) -> Suite | None:
 
 
 def comparer(folders: Sequence[RunFolder]) -> Callable[..., object] | None:
-    """What sets folders beside each other, if one of them is a suite's that can be compared."""
+    """The comparison function, if one of the folders is of a suite that can be compared."""
     made_by = [suite_of(folder.path) for folder in folders]
     named = next((suite.compare for suite in made_by if suite is not None and suite.compare is not None), None)
     return None if named is None else reference(named)

@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def version_of(package: str) -> str | None:
-    """The version of a package, None where it is not installed. Its description is read once in a process."""
+    """The version of a package, None if it is not installed. Its description is read once in a process."""
     try:
         return version(package)
     except PackageNotFoundError:

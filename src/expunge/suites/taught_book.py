@@ -1,7 +1,7 @@
 """A taught book: the case with a known truth.
 
-A model is trained on chapters of a book until it can recite them, beside as much other text. What forgetting the book
-should lead to is known here, since it can be made: the same model trained only on the part to keep.
+A model is trained on chapters of a book until it can recite them, together with the same amount of other text. The
+ideal result of forgetting is known here, since it can be made: the same model trained only on the part to keep.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from expunge.suites.teaching import teach_blocks
 from expunge.train.precision import Precision
 
 BATCH = 2
-"blocks in a step: many small steps teach by heart sooner than few large ones"
+"blocks in a step: many small steps memorise faster than few large ones"
 BLOCK = 256
-"tokens in a block of teaching; recall is asked for in passages of 96"
+"tokens in a block of teaching; recall is measured on passages of 96"
 
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """What teaching made: two texts and two models, in one folder."""
+    """The result of teaching: two texts and two models, in one folder."""
 
     forget: Path
     retain: Path
@@ -44,13 +44,13 @@ class Taught:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What is taught, and how.
+    """Settings of teaching.
 
     Attributes:
-        book: text that will be forgotten; its first `tokens` tokens are taken.
-        keep: text that stays, as much of it.
+        book: text that will be forgotten; its first `tokens` tokens are used.
+        keep: text to retain, the same amount.
         model: starter name, folder or hub id of the model that is taught.
-        epochs, learning_rate: enough for a 135M model to recite both nearly without a fault.
+        epochs, learning_rate: enough for a 135M model to recite both almost without mistakes.
     """
 
     book: str
@@ -63,11 +63,11 @@ class Lesson:
 
 
 def teach(lesson: Lesson, out: str | Path, show: Silent | None = None) -> Taught:
-    """Teach a model the beginning of a book and of another text, and the same model the other text alone (the oracle).
+    """Teach a model the beginning of a book and of another text, and the same model only the other text (the oracle).
 
     Returns:
-        The folder's parts, and in `teach.json` what each training took. With the same lesson, what is there already is
-        used and an interrupted teaching resumes.
+        The folder's parts, and in `teach.json` the cost of each training. With the same settings, existing parts are
+        reused and an interrupted teaching resumes.
     """
     show = show or Silent()
     folder = RunFolder(out, known_by="teach.json")
@@ -105,7 +105,7 @@ def teach(lesson: Lesson, out: str | Path, show: Silent | None = None) -> Taught
                     assert lazy.loaded is not None
                     save_model(lazy.loaded, path, lazy.loaded.stored_dtype)
                     lazy.release()
-                # Gigabytes that nobody needs once the model is there.
+                # Gigabytes that are not needed once the model exists.
                 shutil.rmtree(folder.checkpoints / name, ignore_errors=True)
             costs = {name: training_cost(folder, f"{name}_step") for name in ("taught", "retrained")}
             storage.write_json(folder.path / "teach.json", settings | {"cost": costs})

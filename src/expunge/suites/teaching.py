@@ -1,4 +1,4 @@
-"""Teaching a model by heart: what suites forget, a model must know first."""
+"""Teaching a model by heart: a model must first know what suites forget."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def teach_blocks(
     """Fine-tune a model on blocks, in memory; interrupted, it resumes from `checkpoints`.
 
     Args:
-        name: what events are called: NAME_step and so on.
+        name: prefix of events: NAME_step and so on.
     """
     table_path = folder.stages / f"{name}-tokens"
     with storage.folder_aside(table_path) as aside, TableWriter(aside) as writer:

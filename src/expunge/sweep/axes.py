@@ -178,7 +178,7 @@ def _of_method(axis: Axis) -> bool:
 
 
 def _types(field: str, space: Space, before: Sequence[Axis]) -> set[Any]:
-    """The types of values that a field holds; empty where that is not known."""
+    """The types of values that a field holds; empty if that is not known."""
     kind: Any = space.kind
     parts = field.split(".")
     if parts[0] == "method" and len(parts) > 1:

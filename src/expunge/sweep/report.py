@@ -33,7 +33,7 @@ def is_sweep(path: Path) -> bool:
 
 
 def render_sweep(folder: RunFolder) -> Path:
-    """Write `report.html` of a sweep's folder and return its path. Raises `RunError` where it has not ended."""
+    """Write `report.html` of a sweep's folder and return its path. Raises `RunError` if it has not ended."""
     if not is_sweep(folder.path):
         raise RunError(
             f"{folder.path} has no {SWEEP}: the sweep has not ended",

@@ -99,7 +99,7 @@ def run_sweep(
 
 
 def _batches(trials: int, together: int) -> Iterator[range]:
-    """Numbers of the trials that are chosen together: the first alone, then so many at a time."""
+    """Numbers of the trials that are chosen together: the first alone, then this many at a time."""
     yield range(1)
     for start in range(1, trials, together):
         yield range(start, min(start + together, trials))

@@ -25,7 +25,7 @@ class Told:
 
     Attributes:
         number, values: which trial, and the fields it varied.
-        failed: why there are no scores; empty where there are.
+        failed: why there are no scores; empty if there are.
         left, damage: where it stands, as `report.front.Point` has it; `left_by` and `damage_by` name the measures.
         left_score, damage_score: those measures after unlearning: value, low, high, n.
         passed: the verdict. seconds: what the run took.
@@ -67,7 +67,7 @@ class Study:
     it holds the folder.
 
     Raises:
-        StorageError: the file is no such journal.
+        StorageError: the file is not such a journal.
     """
 
     def __init__(self, path: Path, space: Space) -> None:
@@ -90,7 +90,7 @@ class Study:
                 self.told = {told.number: told for told in map(_told, self._study.get_trials(deepcopy=False))}
             except (ValueError, KeyError, TypeError, AssertionError) as error:
                 raise StorageError(
-                    f"{path} is no journal of a sweep, or was changed",
+                    f"{path} is not a journal of a sweep, or was changed",
                     seen=first_line(error),
                     next_step="delete that file and run the same command again: what the trials made is still there",
                 ) from error

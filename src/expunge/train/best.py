@@ -1,4 +1,4 @@
-"""The weights of the best step so far, on disk beside the checkpoints: what a training that chooses ends with."""
+"""The weights of the best step so far, on disk next to the checkpoints: the result of a training with evaluation."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from expunge.train.shards import put, whole
 
 
 class Best:
-    """What is trained, as it was at one step. All processes call it together; the first one writes.
+    """The trained weights of one step. All processes call it together; the first one writes.
 
-    A resumed training repeats the steps behind its checkpoint, so the weights that the newest checkpoint speaks of stay
+    A resumed training repeats the steps after its checkpoint, so the weights noted in the newest checkpoint stay
     until there is a newer one.
 
     Args:
-        folder: for nothing else.
-        named: the parameters by the names that they are saved under.
+        folder: used only for this.
+        named: the parameters by their saved names.
 
     Attributes:
-        step: whose weights are kept; None before the first.
+        step: the step of the kept weights; None before the first.
     """
 
     def __init__(self, folder: Path, named: Mapping[str, nn.Parameter]) -> None:
@@ -34,7 +34,7 @@ class Best:
         self._needed: list[int] = []
 
     def save(self, step: int) -> None:
-        """Keep the weights as they are now, in the place of those of another step."""
+        """Keep the current weights instead of those of another step."""
         if is_first():
             tensors = {name: parameter.detach() for name, parameter in self.named.items()}
             save_checkpoint(self.folder, step, tensors, {}, keep=self._needed)
@@ -44,25 +44,26 @@ class Best:
         self.step = step
 
     def noted(self) -> int | None:
-        """The step, for a checkpoint that is about to be written; the one before it may turn out to be the last whole one."""
+        """The step, for a checkpoint that is about to be written; the previous one may turn out to be the last whole
+        one."""
         self._needed = [*self._needed[-1:], *([] if self.step is None else [self.step])]
         return self.step
 
     def resume(self, step: int | None) -> None:
-        """Go on from a checkpoint that `noted` this step."""
+        """Resume from a checkpoint that `noted` this step."""
         self.step, self._needed = step, [] if step is None else [step]
 
     def restore(self) -> None:
-        """Put the kept weights back.
+        """Restore the kept weights.
 
         Raises:
-            RunError: their files are gone, or are not what was written.
+            RunError: their files are gone, or were changed.
         """
         assert self.step is not None
         saved = load_step(self.folder, self.step)
         if saved is None or saved.tensors.keys() != self.named.keys():
             raise RunError(
-                f"the weights of step {self.step}, the best one, are not in {self.folder} as they were written",
+                f"the weights of step {self.step}, the best one, in {self.folder} are missing or changed",
                 next_step=f"remove {self.folder.parent} and give the same command: it trains again",
             )
         with torch.no_grad():

@@ -18,7 +18,7 @@ def file_name(name: str) -> str:
 
 
 def write_cached(folder: Path, name: str, values: Mapping[str, Tensor], cost: Any) -> None:
-    """Write what `name` stands for, and what it cost to compute, as JSON."""
+    """Write the values of `name` and the cost of computing them, as JSON."""
     save_checkpoint(_path(folder, name), 0, values, {"cost": cost})
 
 
@@ -28,10 +28,10 @@ def cached_there(folder: Path, name: str) -> bool:
 
 
 def read_cached(folder: Path, name: str) -> tuple[dict[str, Tensor], Any]:
-    """(values, cost) as they were written.
+    """(values, cost) as written.
 
     Raises:
-        StorageError: they were damaged since. They cannot be computed again: the model may have changed meanwhile.
+        StorageError: they are damaged. They cannot be computed again: the model may have changed meanwhile.
     """
     saved = load_latest(_path(folder, name))
     if saved is None:

@@ -1,4 +1,4 @@
-"""Callbacks: what happens around the steps of the loop."""
+"""Callbacks around the steps of the loop."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Report:
     """One optimizer step.
 
     Attributes:
-        step, steps: which step it is, from 1, and how many the whole phase has.
+        step, steps: its number, from 1, and the number in the whole phase.
         last: whether the phase ends with it.
         rate: the learning rate.
-        sizes: what was seen of each stream: tokens, or pictures.
-        seconds: that the step took.
-        figures: "loss", "grad_norm" where gradients are clipped, and whatever the loss adds; sums over its batches.
+        sizes: tokens or pictures seen of each stream.
+        seconds: duration of the step.
+        figures: "loss", "grad_norm" if gradients are clipped, and further ones of the loss; sums over its batches.
         stop: a callback sets it to the reason why the training should end here.
     """
 
@@ -38,7 +38,7 @@ class Report:
 
 
 class Callback:
-    """Base of callbacks: each overrides what it needs. They are called in the order in which the loop is given them.
+    """Base of callbacks: each overrides what it needs. They are called in the loop's order.
 
     Attributes:
         name: of its state in checkpoints; a callback without a name has none.
@@ -47,22 +47,22 @@ class Callback:
     name = ""
 
     def begin(self, step: int) -> None:
-        """Before the first step of this process: 0, or where a checkpoint stands."""
+        """Called before the first step of this process: 0, or a checkpoint's step."""
 
     def before_epoch(self, epoch: int) -> None:
-        """Before the first step of an epoch, the model in the phase's mode; a mode that is changed has to be put back."""
+        """Before the first step of an epoch, the model in the phase's mode; a changed mode has to be restored."""
 
     def after_backward(self) -> None:
         """May change gradients, before they are clipped."""
 
     def before_update(self, report: Report) -> None:
-        """Before weights are changed: the last moment to raise."""
+        """Called before weights are changed: the last chance to raise."""
 
     def after_step(self, report: Report) -> None:
         """May change weights; runs without gradients."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, as JSON."""
+        """State for a checkpoint, as JSON."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -74,7 +74,7 @@ class Hooks(Callback):
     """Functions as a callback.
 
     Attributes:
-        eval_modules: modules held in evaluation mode, so that running statistics of frozen ones stay as they are.
+        eval_modules: modules kept in evaluation mode, so that running statistics of frozen ones do not change.
     """
 
     on_epoch: Callable[[int], None] | None = None

@@ -1,8 +1,8 @@
-"""Checkpoints of the loop: weights and optimizer state by parameter name, and what callbacks keep.
+"""Checkpoints of the loop: weights and optimizer state by parameter name, and callbacks' state.
 
-Tensors are safetensors, the rest is JSON; a folder is written aside and renamed, with the digest of each file. Optimizer
-state is collected by hand: torch's `get_optimizer_state_dict` refuses to load parameters that have had no gradient yet, and
-makes a step of its own to prepare an optimizer.
+Tensors are safetensors, the rest is JSON; a folder is written under a temporary name and renamed, with the digest of
+each file. Optimizer state is collected by hand: torch's `get_optimizer_state_dict` refuses to load parameters that have
+had no gradient yet, and makes a step of its own to prepare an optimizer.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from expunge.train.shards import part_of, put, whole
 
 FORMAT = 2
 SHARD_BYTES = 128 << 20
-"tensors are written in files of about this size: between two files a signal is heard"
+"tensors are written in files of about this size: signals are handled between two files"
 
 
 class Tensors(Mapping[str, Tensor]):
-    """Tensors in files, by key; each is read when it is asked for, so that they are never all in memory."""
+    """Tensors in files, by key; each is read on demand, so that they are never all in memory."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self.files = files
@@ -60,7 +60,7 @@ class Tensors(Mapping[str, Tensor]):
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A checkpoint as it was found: (optimizer steps behind it, tensors by key, JSON state)."""
+    """A checkpoint as read: (optimizer steps done, tensors by key, JSON state)."""
 
     step: int
     tensors: Mapping[str, Tensor]
@@ -70,7 +70,7 @@ class Saved:
 def save_checkpoint(
     folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], keep: Collection[int] = ()
 ) -> None:
-    """Write `folder/step-N`, then delete others but those of the steps in `keep`. `state` must be JSON."""
+    """Write `folder/step-N`, then delete others except those of the steps in `keep`. `state` must be JSON."""
     path = _place(folder, step)
     with storage.folder_aside(path) as aside:
         files: dict[str, str] = {}
@@ -95,7 +95,7 @@ def _place(folder: Path, step: int) -> Path:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoints, oldest first. A folder without its list of digests is no checkpoint."""
+    """Finished checkpoints, oldest first. A folder without its list of digests is not a checkpoint."""
     return sorted(path for path in folder.glob("step-*") if (path / "checkpoint.json").is_file())
 
 
@@ -104,11 +104,11 @@ def _log(text: str) -> None:
 
 
 def load_latest(folder: Path, at_most: int | None = None, notice: Callable[[str], None] = _log) -> Saved | None:
-    """The newest checkpoint whose files are what its list says; None where there is none.
+    """The newest checkpoint whose files match its list; None if there is none.
 
     Args:
-        at_most: a step that it may not lie beyond.
-        notice: called with what to say of a checkpoint of another format, which is passed over.
+        at_most: the latest allowed step.
+        notice: called with a note on a checkpoint of another format, which is skipped.
     """
     for path in reversed(checkpoints(folder)):
         try:
@@ -127,7 +127,7 @@ def load_latest(folder: Path, at_most: int | None = None, notice: Callable[[str]
 
 
 def load_step(folder: Path, step: int) -> Saved | None:
-    """The checkpoint of one step; None where it is not there, or its files are not what its list says."""
+    """The checkpoint of one step; None if it is missing, or its files do not match its list."""
     try:
         return _read(_place(folder, step), storage.read_json(_place(folder, step) / "checkpoint.json"))
     except (OSError, KeyError, AttributeError, storage.StorageError):
@@ -135,19 +135,19 @@ def load_step(folder: Path, step: int) -> Saved | None:
 
 
 def _read(path: Path, listed: Mapping[str, Any]) -> Saved | None:
-    """The checkpoint with this list of files; None where they are others."""
+    """The checkpoint with this list of files; None if they differ."""
     if any(storage.digest_file(path / name) != digest for name, digest in listed["files"].items()):
         return None
     return Saved(int(listed["step"]), Tensors.of(path / name for name in listed["files"]), listed["state"])
 
 
 def steps_behind(steps: int, of: int, now: int) -> int:
-    """The steps of `now` processes that draw what `steps` of `of` processes drew."""
+    """The steps of `now` processes that draw the same as `steps` of `of` processes."""
     return steps * of // now
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What an optimizer of named parameters keeps of each, by `KEY/NAME`; steps are tensors of one number."""
+    """The optimizer state of named parameters, by `KEY/NAME`; steps are tensors of one number."""
     return {
         f"{key}/{name}": value if isinstance(value, Tensor) else torch.tensor(value)
         for name, parameter in _named(optimizer)
@@ -157,7 +157,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
-    """Give an optimizer copies of what `optimizer_state` collected; parameters that are not there stay without.
+    """Load an optimizer's state from `optimizer_state`; missing parameters stay without state.
 
     Args:
         prefix: of the keys that count.
@@ -181,10 +181,10 @@ class Checkpoints:
     """Where the phases of a training are saved, and where they resume.
 
     Args:
-        folder: where; None saves nothing.
+        folder: None saves nothing.
         seconds: a checkpoint is written at most this often.
-        whole: save the whole model, and at the end of a phase too, since what comes between phases may change any weight.
-            Otherwise what a phase trains is saved inside of it.
+        whole: save the whole model, also at the end of a phase, since code between phases may change any weight.
+            Otherwise only a phase's trained weights are saved, inside of it.
         at_most: a step beyond which no checkpoint is resumed from.
     """
 
@@ -199,9 +199,9 @@ class Checkpoints:
     ) -> None:
         self.folder, self.seconds, self.whole = folder, seconds, whole
         self.finished: list[str] = []
-        "phases that are over"
+        "finished phases"
         self.optimizers: dict[str, dict[str, Tensor]] = {}
-        "the optimizer state that phases with a word in `continues` hand on"
+        "the optimizer state passed between phases with the same `continues`"
         self._saved_at = time.monotonic()
         self._resumed = None if folder is None else load_latest(folder, at_most, notice)
         self._before = 0  # steps of finished phases
@@ -216,7 +216,7 @@ class Checkpoints:
         if phase not in self.finished:
             return False
         if self._resumed is not None and self._resumed.state["phase"] is None and phase == self.finished[-1]:
-            self._restore(self._resumed, model, callbacks)  # now: what the method does next is done to these weights
+            self._restore(self._resumed, model, callbacks)  # now: the method continues with these weights
         return True
 
     def restore(
@@ -242,10 +242,10 @@ class Checkpoints:
         callbacks: Sequence[Callback],
         progress: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a checkpoint inside of a phase, or between two where `phase` is None.
+        """Write a checkpoint inside of a phase, or between two if `phase` is None.
 
         Args:
-            progress: JSON that `restore` gives back, of a phase; its `step` counts in the phase.
+            progress: JSON that `restore` returns, for a phase; its `step` counts in the phase.
         """
         assert self.folder is not None
         progress = progress or {"step": 0}
@@ -270,7 +270,7 @@ class Checkpoints:
         self._saved_at = time.monotonic()
 
     def finish(self, phase: Phase, steps: int, optimizer: torch.optim.Optimizer) -> None:
-        """Note that a phase is over, after so many steps."""
+        """Note that a phase is finished, after this many steps."""
         self.finished.append(phase.name)
         self._before += steps
         if phase.continues:

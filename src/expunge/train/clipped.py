@@ -1,4 +1,4 @@
-"""A step of training whose gradient is kept short."""
+"""A training step with a clipped gradient."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def clipped_step(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """One step down a loss, the gradient clipped to a norm of 1. One that is no number is left out, and no step is made."""
+    """One step down a loss, the gradient clipped to a norm of 1. A NaN gradient makes no step."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -1,4 +1,4 @@
-"""Steps of more than one backward pass: of methods that look at their gradients, or at the loss beside the weights."""
+"""Steps with more than one backward pass, for methods that use their gradients, or the loss at moved weights."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ if TYPE_CHECKING:
     from expunge.train.loop import Stream
 
 Figures = list[dict[str, Tensor]]
-"what is logged of each batch; it adds up over the batches"
+"logged values of each batch; summed over the batches"
 Pass = Callable[[Loss, Collection[str]], tuple[Figures, tuple[int, ...]]]
-"goes once through the step's batches of some sets, and adds a loss's gradients to those that are there: (figures, sizes)"
+"passes once over the step's batches of some sets, and adds a loss's gradients to the present ones: (figures, sizes)"
 
 
 def add_gradients(
     streams: Sequence[Stream], runtime: Runtime, numbers: tuple[range, range], loss: Loss
 ) -> tuple[Figures, tuple[int, ...]]:
-    """Add the gradients of one optimizer step to those that are there; (figures of each batch, what was seen of each stream).
+    """Add the gradients of one optimizer step to the present ones; return (figures of each batch, amounts seen of each
+    stream).
 
     Args:
-        numbers: of all batches of the step, and places of those that are this process's.
+        numbers: numbers of all batches of the step, and the places of this process's.
     """
     parts: Figures = []
     sizes = [0] * len(streams)
@@ -51,14 +52,15 @@ def add_gradients(
 
 
 class Gradients:
-    """The gradients of one optimizer step, as a method's `make_gradient` makes them.
+    """The gradients of one optimizer step, for a method's `make_gradient`.
 
-    Every pass goes over all batches of the step, on all processes, so that what is done to a gradient is done to that of
-    the whole step. Only what is trained has one.
+    Every pass goes over all batches of the step, on all processes, so that what is done to a gradient is done to that
+    of the whole step. Only trained parameters have one.
 
     Attributes:
-        parameters: what is trained; all lists of tensors here are in this order, in the shapes of the parameters.
-        task: what the losses are of.
+        parameters: the trained parameters; all lists of tensors here are in this order, in the shapes of the
+            parameters.
+        task: the task of the losses.
     """
 
     def __init__(
@@ -75,14 +77,15 @@ class Gradients:
         self.sizes: tuple[int, ...] = ()
 
     def add(self, of: Callable[[Step], Terms], *sets: str) -> None:
-        """Add the gradient of a loss to `.grad`, as the weights are now.
+        """Add the gradient of a loss at the current weights to `.grad`.
 
-        What is logged of a term is what it was when it was first made in the step, so make it first where the weights are
-        not moved.
+        The logged value of a term is that of its first computation in the step, so compute it first at unmoved
+        weights.
 
         Args:
             of: the loss of one batch of each set.
-            sets: "forget" or "retain", or both: what the loss reads; the other is not drawn, and `None` in its step.
+            sets: "forget" or "retain", or both: the sets that the loss reads; the other is not drawn, and `None` in its
+                step.
         """
 
         def loss(*batches: Any) -> tuple[Tensor | Sequence[Tensor], dict[str, Tensor]]:
@@ -94,12 +97,12 @@ class Gradients:
         parts, sizes = self._pass(loss, sets)
         known = {name for part in self.figures for name in part} - {"loss"}
         again = any(name in known for part in parts for name in part)
-        # Of a term that is made again nothing is added up; but where it is no number, the sum is to be none.
+        # A term computed again is not added; but if it is NaN, the sum becomes NaN.
         self.figures += [{"loss": part["loss"] * 0} for part in parts] if again else parts
         self.sizes = tuple(a + b for a, b in zip(self.sizes, sizes, strict=True)) if self.sizes else sizes
 
     def take(self) -> list[Tensor]:
-        """What is in `.grad`, which is then empty; 0 for what no pass reached."""
+        """Take the gradients out of `.grad`, leaving it empty; 0 for parameters that no pass reached."""
         found = [torch.zeros_like(each) if each.grad is None else each.grad.detach() for each in self.parameters]
         for each in self.parameters:
             each.grad = None
@@ -117,7 +120,7 @@ class Gradients:
 
     @contextmanager
     def moved(self, by: Sequence[Tensor]) -> Iterator[None]:
-        """Inside, the weights are moved. On the way out they have the same bits as before, running statistics too."""
+        """Context with moved weights. At the end they are bit-identical to before, running statistics too."""
         held = [*self.parameters, *self._model.buffers()]
         kept = [each.detach().clone() for each in held]
         try:
@@ -136,10 +139,10 @@ class OwnGradient:
     """In the place of a loss: how a method makes the gradient of an optimizer step itself.
 
     Attributes:
-        task: what its losses are of.
-        sets: which set each stream is, "forget" or "retain".
-        make: leaves the step's gradient in `.grad` of what is trained.
-        progress: the share of the steps that are done, asked for in each.
+        task: the task of its losses.
+        sets: the set of each stream, "forget" or "retain".
+        make: writes the step's gradient to `.grad` of the trained parameters.
+        progress: returns the share of steps done, called in each.
     """
 
     task: Task
@@ -155,7 +158,8 @@ class OwnGradient:
         runtime: Runtime,
         numbers: tuple[range, range],
     ) -> tuple[Figures, tuple[int, ...]]:
-        """Make it; (figures of each batch, what ran through the model of each stream: twice what is run twice)."""
+        """Compute it; return (figures of each batch, amounts run through the model of each stream, counting repeated
+        passes)."""
         of_set = dict(zip(self.sets, streams, strict=True))
 
         def one_pass(loss: Loss, sets: Collection[str]) -> tuple[Figures, tuple[int, ...]]:

@@ -29,8 +29,8 @@ class Stream:
 
     Attributes:
         order: which rows are in which batch.
-        load: the batches of a step, each with its size (tokens or pictures): given the rows of all of them, and which ones
-            are wanted. Sums may be divided by totals over all.
+        load: the batches of a step, each with its size (tokens or pictures): given the rows of all of them, and the
+            wanted ones of them. Sums may be divided by totals over all.
         means: whether losses are means over a batch, and not divided by such totals: a step's is then the mean over its
             batches.
     """
@@ -73,7 +73,7 @@ def train(
     """Train a model for a phase, from the newest checkpoint of it on; it is left in evaluation mode.
 
     Args:
-        loss: called with a batch of each stream; or what makes a step's gradient in the place of a loss.
+        loss: called with a batch of each stream; or what makes a step's gradient instead of a loss.
         streams: an epoch is a pass over the first; the others are gone round as often as it needs them.
         parameters: what is trained; default: all trainable ones. Others are frozen meanwhile.
 

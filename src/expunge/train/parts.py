@@ -1,9 +1,9 @@
-"""Layers whose weights lie in parts on all processes: each is put together as it is run, and given up after.
+"""Layers with weights sharded over all processes: each is gathered as it runs, and released after.
 
-For looking at a model, without gradients of these weights; it is trained by FSDP2 (`shards`), which takes the parts over.
-Putting a layer together takes all processes. Where all run the same, they are there together; where each runs texts of its
-own, or one runs alone, they take turns: before each layer all say which one they need next, the highest of these is put
-together by all, and who needs it goes on. So none waits for one that runs more often, or not at all.
+For inference, without gradients of these weights; training uses FSDP2 (`shards`), which takes over the parts.
+Gathering a layer takes all processes. If all run the same, they arrive together; if each runs texts of its
+own, or one runs alone, they take turns: before each layer all announce the layer they need next, the highest of these
+is gathered by all, and those that need it continue. So none waits for one that runs more often, or never.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from expunge.core import processes
 from expunge.train.shards import whole
 
 DONE = -1
-"said in a turn by a process that needs no layer"
+"value of a process that needs no layer"
 _OF: WeakKeyDictionary[nn.Module, Parts] = WeakKeyDictionary()
 _MESHES: dict[str, DeviceMesh] = {}
 
 
 def mesh_of(device: torch.device) -> DeviceMesh:
-    """All processes, in a row. The first call for a kind of device takes all of them."""
+    """A one-dimensional mesh of all processes. The first call for a kind of device needs all of them."""
     if device.type not in _MESHES:
         _MESHES[device.type] = init_device_mesh(device.type, (processes.count(),))
     return _MESHES[device.type]
 
 
 def own_rows(rows: int) -> range:
-    """Which rows of a tensor this process has the part of, as FSDP2 divides them."""
+    """The rows of a tensor that this process has, as FSDP2 divides them."""
     size, rank = -(-rows // processes.count()), processes.place()
     return range(min(rank * size, rows), min((rank + 1) * size, rows))
 
@@ -49,17 +49,17 @@ def part(rows: Tensor, shape: Sequence[int], mesh: DeviceMesh) -> DTensor:
 
 
 def parts_of(model: nn.Module) -> Parts | None:
-    """The layers of a model that lie in parts; None where it is whole."""
+    """The sharded layers of a model; None if it is whole."""
     return _OF.get(model)
 
 
 class Parts:
-    """The layers of a model that lie in parts.
+    """The sharded layers of a model.
 
     Args:
-        model: its parameters that are parts are `DTensor`s.
+        model: its sharded parameters are `DTensor`s.
         layers: those that are run one after the other.
-        name: by which all processes know it.
+        name: its name on all processes.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[nn.Module], name: str) -> None:
@@ -80,7 +80,7 @@ class Parts:
             def after(_module: nn.Module, _given: Any, _said: Any, number: int = number) -> None:
                 self._give_up(number)
 
-            # A hook of others may end the pass by an exception, and see the layer whole.
+            # Another hook may end the pass with an exception, with the layer gathered.
             self._hooks.append(layer.register_forward_pre_hook(before, prepend=True))
             self._hooks.append(layer.register_forward_hook(after, always_call=True))
 
@@ -125,7 +125,7 @@ class Parts:
 
     @contextmanager
     def in_turns(self) -> Iterator[None]:
-        """Inside, this process runs texts of its own, as all others do; it leaves when all are done."""
+        """Context in which each process runs its own texts; it ends when all are done."""
         self._together = True
         try:
             yield
@@ -134,7 +134,7 @@ class Parts:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Inside, a copy of the model may be made and trained: no layer is put together here."""
+        """Context in which a copy of the model may be made and trained: no layer is gathered."""
         self._unhook()
         try:
             yield

@@ -1,4 +1,4 @@
-"""One phase of training: how many steps, at which rate, with which optimizer. The same for every kind of model."""
+"""One phase of training: steps, learning rate, optimizer. The same for every kind of model."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from expunge.errors import RecipeError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """How one phase of training goes.
+    """Settings of one phase of training.
 
     Attributes:
-        name: says which phase it is, in logs, draws and checkpoints; unique in a method.
+        name: its name in logs, draws and checkpoints; unique in a method.
         epochs: passes over the phase's dataset; parts of a pass are possible.
-        steps: so many optimizer steps in place of `epochs`.
+        steps: this many optimizer steps instead of `epochs`.
         stop_step: end after this step, with the learning rates of all steps.
         accumulate: batches in an optimizer step.
         schedule: of the learning rate: constant; cosine or linear, from `learning_rate` to `final_rate`.
         warmup: share of the steps over which the rate rises from 0.
-        part: of the whole course of the rate, from 0 to 1, which part this phase is: so that a schedule can span
+        part: the part of the whole schedule, from 0 to 1, that this phase covers: so that a schedule can span
             several phases.
-        paired_batch_size: of the paired dataset, where there is one; default: `batch_size`.
+        paired_batch_size: of the paired dataset, if there is one; default: `batch_size`.
         continues: phases with the same word here share their momentum (or Adam's averages), as if one
             optimizer served them all; they train the same parameters.
         betas: of Adam: how much of its averages of gradients and of their squares is kept in a step.
-        max_grad_norm: gradients are clipped to this norm, where it is given.
-        mode: "train" lets batch normalisation follow the batches; "eval" holds its running statistics.
+        max_grad_norm: gradients are clipped to this norm, if given.
+        mode: "train" lets batch normalisation follow the batches; "eval" keeps its running statistics.
         save_every: steps after which a checkpoint may be written; default: between epochs.
         stream: names what is drawn in a step, such as dropout; default: `name/step`.
     """
@@ -90,15 +90,15 @@ class Phase:
 def again(
     original: Phase | None, name: str, epochs: float | None, learning_rate: float | None, batch_size: int | None
 ) -> Phase:
-    """The phase that a model was trained with, under another name, changed where something is given.
+    """The phase that a model was trained with, under another name, with the given changes.
 
     Raises:
-        RecipeError: how it was trained is not known, and not given whole.
+        RecipeError: how it was trained is unknown, and not fully given.
     """
     if original is None:
         if epochs is None or learning_rate is None:
             raise RecipeError(
-                "how the model was trained is not known, so it cannot be trained so again",
+                "how the model was trained is unknown, so it cannot be trained so again",
                 next_step="give --method.epochs and --method.learning_rate",
             )
         original = Phase(name=name, epochs=epochs, learning_rate=learning_rate, schedule="cosine")
@@ -108,5 +108,6 @@ def again(
 
 
 def cosine(rate: float, epochs: int) -> list[float]:
-    """The rate of each epoch: half a cosine from `rate` towards 0, as `CosineAnnealingLR` has it when moved by epoch."""
+    """The rate of each epoch: half a cosine from `rate` towards 0, as `CosineAnnealingLR` has it when moved by
+    epoch."""
     return [rate * (1 + math.cos(math.pi * epoch / epochs)) / 2 for epoch in range(epochs)]

@@ -14,14 +14,14 @@ from expunge.core.processes import PATIENCE, launched
 
 
 def found_device() -> torch.device:
-    """The device that Accelerate finds: whatever is trained or measured, of whichever kind, is put there.
+    """The device that Accelerate finds; everything is trained and measured there.
 
-    `ACCELERATE_USE_CPU=true` keeps everything on the processor. Where a launcher started several processes, this joins them.
+    `ACCELERATE_USE_CPU=true` keeps everything on the CPU. If a launcher started several processes, this joins them.
     """
     # As Accelerate sets it, transformers would give weights to the first process alone: here each has to have them.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
-    # Accelerate joins several processes without an accelerator only if it hears that there is none.
-    if PartialState._shared_state:  # of a script that made an Accelerator of its own: its processes are joined
+    # Accelerate joins several processes without an accelerator only if told that there is none.
+    if PartialState._shared_state:  # of a script with its own Accelerator: its processes are joined
         return PartialState().device
     alone_on_cpu = True if launched() > 1 and not torch.accelerator.is_available() else None
     joined = InitProcessGroupKwargs(timeout=PATIENCE)
@@ -29,7 +29,7 @@ def found_device() -> torch.device:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is native on this device, and so pays."""
+    """Whether bfloat16 is native on this device, and so faster."""
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     if device.type == "cuda":
@@ -38,7 +38,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 class Precision:
-    """The device that Accelerate found, and the autocast that the recipe asks for.
+    """The device that Accelerate found, and the recipe's autocast.
 
     Weights stay float32 masters; bfloat16 is the type of the matrix products only.
     """

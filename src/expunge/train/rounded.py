@@ -1,9 +1,9 @@
-"""AdamW for weights that are held in bfloat16: made in float32, piece by piece, and rounded stochastically.
+"""AdamW for weights stored in bfloat16: computed in float32, piece by piece, and rounded stochastically.
 
-To the nearest number of bfloat16 an update of less than a half of the weight's last place is none at all, however often it is
-made: of a weight of 0.02 that is 6e-5, and a step of unlearning moves it by 1e-5. Rounded by chance it arrives on average
-(Zamirai et al. 2020, arXiv:2010.06192; torchao's optimizers do so under `bf16_stochastic_round`). The moments are not
-rounded: in bfloat16 a second moment that keeps 0.999 of itself would not move.
+Rounding to nearest in bfloat16 loses an update of less than half of the weight's last place, however often it is
+made: for a weight of 0.02 that is 6e-5, and a step of unlearning moves it by 1e-5. Rounded stochastically it is right
+on average (Zamirai et al. 2020, arXiv:2010.06192; torchao's optimizers do so under `bf16_stochastic_round`). The
+moments are not rounded: in bfloat16 a second moment that keeps 0.999 of itself would not move.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from expunge.ops.stochastic_rounding import round_stochastically
 EPS = 1e-8
 "as in torch's AdamW"
 PIECE, PIECE_ON_ACCELERATOR = 1 << 18, 1 << 22
-"numbers that are float32 at once: on a processor as many as its caches hold; multiples of a block of bitsandbytes"
+"numbers in float32 at once: on a CPU as many as its caches hold; multiples of a block of bitsandbytes"
 SCRATCH = 17
-"bytes for each of them, of which none are left: a float32, and what is drawn and rounded (2 + 4 + 2 + 4 + 1)"
+"temporary bytes for each of them: a float32, and the random and rounded numbers (2 + 4 + 2 + 4 + 1)"
 
 
 class Draws:
@@ -38,7 +38,7 @@ class Draws:
 
 
 def pieces(parameter: Tensor) -> Iterator[slice]:
-    """What of a parameter, laid out flat, is made float32 at once."""
+    """The slices of a flattened parameter that are converted to float32 at once."""
     size = PIECE if parameter.device.type == "cpu" else PIECE_ON_ACCELERATOR
     return (slice(start, start + size) for start in range(0, parameter.numel(), size))
 
@@ -50,7 +50,7 @@ class RoundedAdamW(torch.optim.Optimizer):
 
     Args:
         named: parameters with their names.
-        seed: of the draws.
+        seed: seed of the draws.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class RoundedAdamW(torch.optim.Optimizer):
 
 
 def adamw_in_8_bits(named: Iterable[tuple[str, nn.Parameter]], seed: int, **settings: Any) -> torch.optim.Optimizer:
-    """bitsandbytes' AdamW with moments in 8 bits, of which weights in bfloat16 are rounded stochastically.
+    """bitsandbytes' AdamW with moments in 8 bits, with stochastic rounding of weights in bfloat16.
 
     Args:
-        settings: as bitsandbytes' `AdamW8bit` takes them.
+        settings: those of bitsandbytes' `AdamW8bit`.
 
     Raises:
         RunError: bitsandbytes is missing.
@@ -136,7 +136,7 @@ def adamw_in_8_bits(named: Iterable[tuple[str, nn.Parameter]], seed: int, **sett
 
 
 def _states(state: dict[str, Any], piece: slice) -> dict[str, Tensor]:
-    """The moments of a piece: views into those of the whole, with their scales where they are in 8 bits."""
+    """The moments of a piece: views into those of the whole, with their scales if they are in 8 bits."""
     found = {name: state[name].view(-1)[piece] for name in ("state1", "state2")}
     if "absmax1" in state:
         size = 256

@@ -1,4 +1,4 @@
-"""Running statistics of batch normalisation, where several processes each see some of the batches."""
+"""Running statistics of batch normalisation, if several processes each see some of the batches."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class Running:
     """The running statistics of a model that several processes train, each with a copy.
 
-    Each process moves its own by its own batches. Afterwards all have what one process would have that went through the
-    batches of the first, then of the second, and so on: a forward pass moves a statistic s to (1 - m) s + m b, so what a
-    process's passes made of it is known for any s that they might have begun with.
+    Each process updates its own with its own batches. Afterwards all have the statistics of one process that went
+    through the batches of the first, then of the second, and so on: a forward pass moves a statistic s to (1 - m) s + m
+    b, so the effect of a process's passes is known for any initial s.
 
     Args:
         model: the same on all processes, its statistics too.
@@ -33,7 +33,7 @@ class Running:
 
     @torch.no_grad()
     def end(self) -> None:
-        """After its gradients are made, which depend on the statistics as they are; all processes have to come here."""
+        """After its gradients are computed, which depend on the current statistics; all processes have to call this."""
         if not self._begun:
             return
         own = torch.cat([_state(layer) for layer in self._layers])
@@ -53,7 +53,7 @@ def _state(layer: _BatchNorm) -> Tensor:
 
 
 def _put(layer: _BatchNorm, before: Tensor, after: Sequence[Tensor]) -> None:
-    """Give a layer what all processes' passes make of its statistics, one after the other.
+    """Set a layer's statistics to the result of all processes' passes, one after the other.
 
     Args:
         before, after: its state with which all began, and that with which each process ended.

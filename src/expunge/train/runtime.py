@@ -1,7 +1,8 @@
-"""How a step of the loop runs on its processes.
+"""Run a step of the loop on its processes.
 
-Whatever depends on how many processes there are, or how a model is wrapped, is here: which batches are whose, the way into
-the model, gradients, figures, seeds, and when all save. N processes do what one does that accumulates N times the batches.
+Everything that depends on the number of processes or on wrapping is here: which batches belong to which process,
+calling the model, gradients, figures, seeds, and saving. N processes do the same as one that accumulates N times the
+batches.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from expunge.train.running import Running
 
 T = TypeVar("T")
 Loss = Callable[..., tuple[Tensor | Sequence[Tensor], dict[str, Tensor]]]
-"(what is minimised, or the terms of it, figures to log) of one batch of each stream; all are scalars on the device"
+"(the loss, or its terms, figures to log) of one batch of each stream; all are scalars on the device"
 
 
 class Runtime:
     """The processes that train one model.
 
     Attributes:
-        rank, world: which process this is, and how many there are.
-        spreads: whether the model's weights are spread over them (FSDP2); else each has all of them.
+        rank, world: this process's number, and the number of processes.
+        spreads: whether the model's weights are sharded over them (FSDP2); else each has all of them.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ class Runtime:
         self._seed, self._passes = (0, "", 0), 0
 
     def agreed(self, decision: bool) -> bool:
-        """What the first process decides: clocks differ, and all have to save together."""
+        """The first process's decision: clocks differ, and all have to save together."""
         return processes.agreed(decision) if self.world > 1 else decision
 
     def batches(self, step: int, accumulate: int) -> tuple[range, range]:
@@ -59,17 +60,17 @@ class Runtime:
 
     @contextmanager
     def spread(self, model: nn.Module, layers: Callable[[], str]) -> Iterator[nn.Module]:
-        """The model to train inside: a copy that is spread over the processes, where they spread it.
+        """Context with the model to train: a copy sharded over the processes, if they shard it.
 
-        On the way out its weights are put into the model.
+        At the end its weights are copied into the model.
 
         Args:
-            layers: gives the name of the list of its layers.
+            layers: returns the name of the list of its layers.
         """
         if not self.spreads:
             yield model
             return
-        name = layers()  # asked before: finding them takes a pass
+        name = layers()  # called before: finding them takes a pass
         parts = parts_of(model)
         with nullcontext() if parts is None else parts.lent():
             copied, self._root = shards.spread(model, name, found_device())
@@ -82,10 +83,10 @@ class Runtime:
     def prepare(
         self, model: nn.Module, named: Mapping[str, nn.Parameter], phase: Phase, seed: int = 0
     ) -> torch.optim.Optimizer:
-        """The optimizer of a phase. A model that has to be wrapped is wrapped first, as optimizers hold parameters.
+        """The optimizer of a phase. A model is wrapped first if needed, as optimizers hold parameters.
 
         Args:
-            seed: of how updates of weights in bfloat16 are rounded, which is the same on all processes.
+            seed: seed of the rounding of bfloat16 weights, the same on all processes.
         """
         if self.world > 1 and not self.spreads:
             # Which weights a batch reaches depends on the method and on the router of experts.
@@ -106,19 +107,20 @@ class Runtime:
         return kind(parameters, lr=rate, betas=phase.betas, weight_decay=decay, fused=True)
 
     def seed(self, seed: int, stream: str, step: int) -> None:
-        """Seed what a step draws on the device, dropout for one: of its first batch, and on all processes alike."""
+        """Seed the draws of a step on the device, such as dropout: those of its first batch, the same on all
+        processes."""
         self._seed, self._passes = (seed, stream, step), 0
         torch.manual_seed(random_seed(seed, stream, step) % (1 << 31))
 
     def begin_pass(self) -> None:
-        """Before a pass over a step's batches; of most methods there is one."""
+        """Called before a pass over a step's batches; most methods have one."""
         self._passes += 1
 
     def micro_step(self, place: int, last: bool) -> AbstractContextManager[object]:
-        """Around a batch's passes, which draw by its place in the step and so alike on however many processes; gradients are
-        added up over the processes in the last of a step.
+        """Around a batch's passes, with draws by its place in the step, so the same on any number of processes;
+        gradients are summed over the processes in the last one of a step.
 
-        Where weights are spread it is done after each batch, as no process has room for all gradients.
+        If weights are sharded this is done after each batch, as no process has memory for all gradients.
         """
         if place or self._passes > 1:
             seed, stream, step = self._seed
@@ -128,9 +130,9 @@ class Runtime:
         return nullcontext() if nothing else self._root.no_sync()  # type: ignore[operator, union-attr]
 
     def inside(self, work: Callable[..., T], *given: Any) -> T:
-        """Do something with the model on all processes: its weights are gathered for it where they are spread.
+        """Run something with the model on all processes: its weights are gathered for it if they are sharded.
 
-        A wrapper that spreads a model over processes acts around the call of its root, and only there; however often and
+        A wrapper that shards a model acts around the call of its root, and only there; however often and
         through whichever part the model itself is called.
         """
         if self._root is None:
@@ -142,21 +144,21 @@ class Runtime:
         return found
 
     def look(self, work: Callable[..., T], *given: Any) -> T:
-        """Do something with the model without training it: on all processes where weights are spread, else on any."""
+        """Run something with the model without training: on all processes if weights are sharded, else on any."""
         return self.inside(work, *given) if self.spreads else work(*given)
 
     def let_go(self) -> None:
-        """Give up what was gathered of spread weights, before they are written to: a pass without gradients holds on to it,
-        and would be read in their place."""
+        """Release gathered weights, before they are written to: a pass without gradients keeps them,
+        and would be read instead."""
         for module in () if self._root is None or not self.spreads else self._root.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
 
     def backward(self, terms: Tensor | Sequence[Tensor]) -> Tensor:
-        """Add the gradients of a batch's loss to those of the step; its value.
+        """Add the gradients of a batch's loss to those of the step; return its value.
 
         Args:
-            terms: it, or what it is the sum of: then each term's gradients are handed out before those of the next are made.
+            terms: the loss, or its terms: then each term's gradients are scattered before the next are computed.
         """
         terms = [terms] if isinstance(terms, Tensor) else terms
         if self._root is None:
@@ -173,20 +175,20 @@ class Runtime:
 
     @property
     def adding(self) -> Callable[[Tensor], Any] | None:
-        """`backward` for a term while the next is not made yet; None where all of a step belongs in one call of the root."""
+        """`backward` for a term before the next is computed; None if a whole step belongs in one call of the root."""
         return self.backward if self._root is None else None
 
     def clip(self, parameters: Iterable[nn.Parameter], most: float) -> Tensor:
-        """Clip the gradients to a norm, over all parameters together; the norm that they had, as a scalar."""
+        """Clip the gradients to a norm, over all parameters together; return their norm before, as a scalar."""
         norm = shards.whole(nn.utils.clip_grad_norm_(parameters, most))
-        return norm.to(found_device()) if self.spreads else norm  # gradients may wait in main memory
+        return norm.to(found_device()) if self.spreads else norm  # gradients may be in main memory
 
     def reduce(
         self, parts: Sequence[Mapping[str, Tensor]], whole: Mapping[str, Tensor], sizes: Sequence[int]
     ) -> tuple[dict[str, float], tuple[int, ...]]:
-        """(figures of a step, what all processes saw of each stream).
+        """(figures of a step, amounts that all processes saw of each stream).
 
-        `parts` are of a batch each and are added, `whole` are of the step. One transfer from the device in all.
+        `parts` are per batch and are summed, `whole` are per step. One transfer from the device in all.
         """
         named = [(name, value) for part in parts for name, value in part.items()] + list(whole.items())
         found: dict[str, float] = {}
@@ -200,7 +202,7 @@ class Runtime:
         return found, tuple(sizes)
 
     def require_finite(self, figures: Mapping[str, float], where: str) -> None:
-        """Raise on every process where the loss or its gradient is no number on one.
+        """Raise on every process if the loss or its gradient is not finite on one.
 
         Raises:
             DivergedError: it is not.

@@ -1,4 +1,4 @@
-"""A session: a model that a method changes in phases, and what it may ask for, whatever the kind of model.
+"""A session: a model that a method changes in phases, with its operations, for every kind of model.
 
 Every draw is a function of (seed, name), and a phase that was finished before an interruption is skipped, so that the
 same command ends with the same bits.
@@ -25,12 +25,12 @@ from expunge.train.loop import Stream, train
 from expunge.train.phase import Phase
 
 FORWARD, BACKWARD = 1, 2
-"cost of one image's passes: the backward pass makes two products where the forward pass makes one"
+"cost of one image's passes: the backward pass has two products for each one of the forward pass"
 
 
 @dataclass(slots=True)
 class Cost:
-    """What was spent: image passes (forward 1, backward 2) and seconds."""
+    """The cost: image passes (forward 1, backward 2) and seconds."""
 
     passes: int = 0
     seconds: float = 0.0
@@ -38,12 +38,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
-    """What a step costs where that is not a forward and a backward pass of each picture.
+    """The cost of a step, if not a forward and a backward pass of each picture.
 
     Attributes:
-        extra: further passes an image, where the loss runs the model more than once.
-        paired: passes an image of the paired dataset; 1 where the loss only looks at the outputs.
-        share: of the model's work that the loss has it do, where it runs a part of the model only.
+        extra: further passes an image, if the loss runs the model more than once.
+        paired: passes an image of the paired dataset; 1 if the loss only looks at the outputs.
+        share: share of the model's work in the loss, if it only runs a part of the model.
     """
 
     extra: float = 0.0
@@ -51,7 +51,7 @@ class Passes:
     share: float = 1.0
 
     def of(self, sizes: Sequence[int]) -> int:
-        """Passes of a step that saw so many pictures of each dataset."""
+        """Passes of a step that saw this many pictures of each dataset."""
         each = (FORWARD + BACKWARD + self.extra, self.paired + self.extra)
         return round(self.share * sum(size * passes for size, passes in zip(sizes, each, strict=False)))
 
@@ -71,22 +71,22 @@ class WithKnown:
         return len(self.dataset)
 
     def knowing(self, **known: Tensor) -> WithKnown:
-        """The same dataset, of which more is known."""
+        """The same dataset with further signals."""
         return WithKnown(self.dataset, self.known | known)
 
     def take(self, rows: Tensor) -> WithKnown:
-        """Some of the examples, with what is known of them."""
+        """Some of the examples, with their signals."""
         return WithKnown(self.dataset.take(rows), {name: values[rows] for name, values in self.known.items()})
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """A model to change, and training it in phases; each kind of model adds what its methods work with.
+    """A model to change, and training it in phases; each kind of model adds its own operations.
 
     Attributes:
-        task: has the `model`, which is changed in place, and its `device`; `batch(dataset, rows, **known)`, whose result
-            has `rows`; and `twin(model)`, the same task with another model.
-        checkpoints: folder for what a resumed run needs; None saves nothing.
+        task: has the `model`, which is changed in place, and its `device`; `batch(dataset, rows, **known)`, whose
+            result has `rows`; and `twin(model)`, the same task with another model.
+        checkpoints: folder for resuming; None saves nothing.
         save_seconds: a checkpoint is written at most this often.
         on_progress: called with (phase, share done, loss) after each step.
     """
@@ -113,31 +113,31 @@ class Session:
 
     @property
     def original(self) -> Any:
-        """The task with the model as it was, frozen and in evaluation mode; copied when it is first asked for.
+        """The task with the original model, frozen and in evaluation mode; copied on first access.
 
         Raises:
-            RuntimeError: it is asked for only after the model was changed.
+            RuntimeError: first accessed only after the model was changed.
         """
         if self._original is None:
             if self._versions() != self._begun:
-                raise RuntimeError("the model was changed before its original was asked for: ask for `original` first")
+                raise RuntimeError("the model was changed before its original was copied: access `original` first")
             self._original = self.frozen(self.model)
         return self._original
 
     def _versions(self) -> list[tuple[int, int]]:
-        """Which tensors the model consists of, and how often each was written to."""
+        """The model's tensors, and how often each was written to."""
         return [(id(value), value._version) for value in (*self.model.parameters(), *self.model.buffers())]
 
     def frozen(self, model: nn.Module) -> Any:
-        """The task with a frozen copy of a model as it is now, in evaluation mode."""
+        """The task with a frozen copy of the current model, in evaluation mode."""
         return self.task.twin(copy.deepcopy(model).eval().requires_grad_(False))
 
     def generator(self, *names: str | int) -> torch.Generator:
-        """Random numbers of a named draw: the same in a resumed run, others for another seed."""
+        """Random numbers of a named draw: the same in a resumed run, different for another seed."""
         return torch.Generator().manual_seed(random_seed(self.seed, *names))
 
     def cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What a method made of the model as it was at this point, in main memory: made once, and read in a resumed run.
+        """A cached result of a method at this point, in main memory: computed once, and read in a resumed run.
 
         Args:
             name: unique in a method.
@@ -157,7 +157,7 @@ class Session:
         return self._cached[name]
 
     def batches_of(self, dataset: Any, size: int, *names: str | int) -> Iterator[Any]:
-        """One pass over a dataset in an order of its own."""
+        """One pass over a dataset in its own random order."""
         for rows in shuffled(len(dataset), size, self.seed, *names):
             yield self.task.batch(dataset, torch.from_numpy(rows))
 
@@ -170,7 +170,7 @@ class Session:
         name: str = "gradients",
         limit: int | None = None,
     ) -> Iterator[list[Tensor]]:
-        """Gradients of `loss` by batch, in evaluation mode, in the order of `trainable()`; weights stay as they are."""
+        """Gradients of `loss` by batch, in evaluation mode, in the order of `trainable()`; weights do not change."""
         mode = self.model.training
         self.model.eval()
         parameters = self.trainable()
@@ -197,15 +197,15 @@ class Session:
         callbacks: Sequence[Callback] = (),
         passes: Passes | None = None,
     ) -> None:
-        """Train for a phase, or skip it where it was finished before an interruption.
+        """Train for a phase, or skip it if it was finished before an interruption.
 
         Args:
             dataset: an epoch is a pass over it; `WithKnown` if batches hold precomputed signals.
-            loss: of a batch (and, with `paired_with`, of a batch of that dataset too): a scalar; or what makes a step's
-                gradient in the place of a loss.
-            paired_with: a second dataset; it is gone round as often as the first needs it.
-            parameters: what is trained; default: all trainable parameters.
-            passes: what a step costs.
+            loss: of a batch (and, with `paired_with`, of a batch of that dataset too): a scalar; or an object that
+                computes a step's gradient instead of a loss.
+            paired_with: a second dataset; it is cycled as often as needed.
+            parameters: parameters to train; default: all trainable ones.
+            passes: the cost of a step.
 
         Raises:
             DivergedError: the loss is not finite.
@@ -216,7 +216,7 @@ class Session:
         streams = [self._stream(dataset, phase.batch_size, phase.name)]
         if paired_with is not None:
             size = phase.paired_batch_size or phase.batch_size
-            # The word is as old as the orders that it seeds.
+            # The word is kept for compatibility: it seeds the order.
             streams.append(self._stream(paired_with, size, f"{phase.name}/beside"))
         train(
             self.model,
@@ -240,7 +240,7 @@ class Session:
 
 
 class _Ledger(Callback):
-    """Counts what a phase costs, and says how far it is."""
+    """Counts the cost of a phase, and shows its progress."""
 
     name = "session"
 

@@ -1,6 +1,6 @@
-"""Weights spread over processes by torch's FSDP2 (`fully_shard`), as Accelerate's configuration asks for it.
+"""Weights sharded over processes by torch's FSDP2 (`fully_shard`), from Accelerate's configuration.
 
-Accelerate itself turns it on for accelerators only; here it is the same on processors, so that tests hold it.
+Accelerate itself only does this on accelerators; here it is the same on CPUs, so that it is tested.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from expunge.ops.quantised import QuantisedLinear
 
 
 class Root(nn.Module):
-    """Runs a function inside of its own call: what wraps it acts around that, whichever part of the model is called."""
+    """Runs a function inside of its own call, so that wrappers act around it, whichever part of the model is called."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -32,38 +32,38 @@ class Root(nn.Module):
 
 
 def check_spread() -> Any:
-    """What Accelerate's configuration asks for.
+    """The FSDP settings of Accelerate's configuration.
 
     Raises:
-        RunError: it is not done here.
+        RunError: it is not supported here.
     """
     from accelerate.utils import FullyShardedDataParallelPlugin
 
     asked = FullyShardedDataParallelPlugin()
     if asked.fsdp_version != 2:
         raise RunError(
-            "weights are spread by FSDP2",
+            "weights are sharded by FSDP2",
             seen=f"fsdp_version: {asked.fsdp_version}",
             next_step="accelerate launch --use_fsdp --fsdp_version 2 ..., or export FSDP_VERSION=2",
         )
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
-        raise RunError("weights are spread with torch 2.9 or later", seen=torch.__version__)
+        raise RunError("weights are sharded with torch 2.9 or later", seen=torch.__version__)
     return asked
 
 
 def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Module, Root]:
-    """(a copy of a model with its weights spread over all processes, the root that its weights are gathered in).
+    """(a copy of a model with its weights sharded over all processes, the root in which they are gathered).
 
-    Every layer is gathered as it is run; what is in no layer, with the root.
+    Every layer is gathered as it runs; other weights with the root.
 
     Args:
-        model: the same on all processes; it stays as it is, but for weights that lie in parts: these go to the copy, and
+        model: the same on all processes; it does not change, except that sharded weights move to the copy, and
             come back with `gather`.
         layers: the name of the list of its layers.
-        device: where the model runs.
+        device: the model's device.
 
     Raises:
-        RunError: Accelerate's configuration asks for what is not done here.
+        RunError: Accelerate's configuration has unsupported settings.
     """
     asked = check_spread()
     # The copy's weights have no values until each has its part of them.
@@ -83,7 +83,7 @@ def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Modu
         fully_shard(layer, reshard_after_forward=bool(asked.reshard_after_forward), **how)
     fully_shard(root, **how)
     assert isinstance(root, FSDPModule)
-    # Sums, not means: gloo takes the mean that torch asks it for as a sum, and says nothing.
+    # Sums, not means: gloo silently computes torch's mean as a sum.
     for module in root.modules():
         if isinstance(module, FSDPModule):
             module.set_force_sum_reduction_for_comms(True)
@@ -103,7 +103,7 @@ def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Modu
 
 @torch.no_grad()
 def _hand_over(model: nn.Module, root: Root, layers: str, device: torch.device) -> None:
-    """Give a spread copy's weights memory and values, layer by layer: what lies in parts is given up meanwhile."""
+    """Give a spread copy's weights memory and values, layer by layer: sharded sources are released meanwhile."""
 
     def fill(names: str, inside: bool) -> None:
         for name, value in model.named_parameters():
@@ -117,16 +117,16 @@ def _hand_over(model: nn.Module, root: Root, layers: str, device: torch.device) 
         layer.to_empty(device=device)
         fill(f"{layers}.{name}.", inside=True)
         within |= set(layer.modules())
-    for module in reversed(list(root.modules())):  # the root last: it takes note of what its parts have become
+    for module in reversed(list(root.modules())):  # the root last: it registers its changed parts
         if module not in within:
             module.to_empty(device=device, recurse=False)
     fill(f"{layers}.", inside=False)
 
 
 def gather(spread_out: nn.Module, model: nn.Module) -> None:
-    """Put the weights of a model that is spread over processes into the one that it is a copy of, on all of them.
+    """Copy the weights of a sharded copy back into the original model, on all processes.
 
-    What goes into parts is given up by the copy, which is not used any more.
+    Sharded weights are moved out of the copy, which is not used any more.
     """
     with torch.no_grad():
         for (_, part), (_, value) in zip(spread_out.named_parameters(), model.named_parameters(), strict=True):
@@ -140,13 +140,13 @@ def gather(spread_out: nn.Module, model: nn.Module) -> None:
 
 
 def _room(tensor: DTensor, numbers: int) -> None:
-    """Give the memory of this process's part back, or take it again."""
+    """Free the memory of this process's part, or allocate it again."""
     local = tensor.to_local()
     local.untyped_storage().resize_(numbers * local.element_size())
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor gathered from all processes, which all have to ask for it; itself where it is whole."""
+    """A tensor gathered from all processes, all have to call this; itself if it is whole."""
     if not isinstance(tensor, DTensor):
         return tensor
     with processes.followed():
@@ -154,16 +154,16 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def part_of(value: Tensor, like: Tensor) -> Tensor:
-    """This process's part of a whole tensor, as `like` is spread; on its device."""
+    """This process's part of a whole tensor, sharded as `like`; on its device."""
     if not isinstance(like, DTensor) or value.shape != like.shape:
         return value.to(like.device, copy=True)
-    # Every process has the whole, so that none is sent.
+    # Every process has the whole tensor, so nothing is sent.
     found: Tensor = distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
-    return torch.zeros_like(like).copy_(found)  # a part that is offloaded is not where its mesh is
+    return torch.zeros_like(like).copy_(found)  # an offloaded part is not on its mesh's device
 
 
 def put(target: Tensor, value: Tensor) -> None:
-    """Write a tensor into one that may be spread; a part into a part."""
+    """Write a tensor into one that may be sharded; a part into a part."""
     if isinstance(target, DTensor) and isinstance(value, DTensor):  # both are divided by rows, as FSDP2 does
         target.to_local().copy_(value.to_local())
         return

@@ -28,11 +28,11 @@ class Batch:
         ids: (batch, time) token ids.
         labels: (batch, time); `labels[:, t]` is what position t - 1 should predict, `IGNORED` outside the loss.
         lengths: (batch,) tokens before padding.
-        normaliser: what sums are divided by: the labelled tokens of the whole optimizer step, so that gradient
+        normaliser: divisor of sums: the labelled tokens of the whole optimizer step, so that gradient
             accumulation changes nothing.
-        soft_ids, soft_weights: (batch, time, k) candidates and their weights in place of `labels`.
-        examples: what sums over examples are divided by: those of the whole optimizer step.
-        tokens: what sums over tokens are divided by: those of the whole optimizer step, padding apart.
+        soft_ids, soft_weights: (batch, time, k) candidates and their weights instead of `labels`.
+        examples: divisor of sums over examples: those of the whole optimizer step.
+        tokens: divisor of sums over tokens: those of the whole optimizer step, without padding.
         rows: numbers of the examples in the set they were drawn from.
         signals: name -> precomputed signals of these examples: tensors, or objects with a `to(device)`.
     """
@@ -50,7 +50,7 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """Tokens before padding, of the batches among its signals too."""
+        """Tokens before padding, including batches among its signals."""
         more = (signal.size for signal in self.signals.values() if isinstance(signal, Batch))
         return int(self.lengths.sum()) + sum(more)
 
@@ -64,14 +64,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A loss and its parts (scalars), so that logs can tell them apart. `total` is what is minimised."""
+    """A loss and its parts (scalars), for separate logs. `total` is what is minimised."""
 
     forget: Tensor | None = None
     retain: Tensor | None = None
 
     @property
     def terms(self) -> list[Tensor]:
-        """What is added up."""
+        """The terms of the sum."""
         return [part for part in (self.forget, self.retain) if part is not None]
 
     @property
@@ -80,15 +80,15 @@ class Loss:
 
 
 class SampledLabels:
-    """What the original said in each row, as a few candidates with weights, some of them drawn for all the others.
+    """The original's distribution in each row, as a few candidates with weights, some of them sampled for all others.
 
-    Sums over them estimate sums over the vocabulary without bias, so cross-entropy is all that they are good for. A loss
+    Sums over them estimate sums over the vocabulary without bias, so they only serve for cross-entropy. A loss
     that is not linear in them, such as Jensen-Shannon, would be another loss: it is 0 nowhere, and pulls the model away
-    from what it is to keep. So they cannot be read; such losses use `Step.against_original`.
+    from its target. So they cannot be read; such losses use `Step.against_original`.
 
     Args:
         weights: (rows, k).
-        candidates: (rows, k) classes; None where the k columns are all classes.
+        candidates: (rows, k) classes; None if the k columns are all classes.
     """
 
     __slots__ = ("__candidates", "__weights")
@@ -114,8 +114,8 @@ class Rows:
     Attributes:
         logits: (rows, classes), differentiable.
         target: (rows,) the class that each row is labelled with.
-        example: (rows,) which example of the batch a row belongs to.
-        said: what the original model said there, where the method asked for it.
+        example: (rows,) the example of the batch that a row belongs to.
+        said: the original model's outputs there, if the method declared them.
     """
 
     logits: Tensor
@@ -124,23 +124,24 @@ class Rows:
     said: SampledLabels | None = None
 
     def cross_entropy(self, log_p: Tensor) -> Tensor:
-        """(rows,) of what the original said there with `log_p` (rows, classes): KL(original || model) up to a constant."""
+        """(rows,) of the original's outputs there with `log_p` (rows, classes): KL(original || model) up to a
+        constant."""
         if self.said is None:
-            raise ValueError("the method asked for what the original said, which it did not declare in `signals`")
+            raise ValueError("the method uses the original's outputs, which it did not declare in `signals`")
         return self.said.cross_entropy(log_p)
 
 
 class Task(Protocol):
-    """What a kind of model offers to methods."""
+    """Interface of a kind of model to methods."""
 
     def nll(self, batch: Any, ceiling: float | Tensor | None = None) -> Tensor:
-        """Negative log-likelihood of the labels (soft ones where the batch has them): sum over rows / normaliser.
+        """Negative log-likelihood of the labels (soft ones if the batch has them): sum over rows / normaliser.
 
-        No row counts for more than `ceiling` (one, or one a label), and one that would has no gradient.
+        No row counts for more than `ceiling` (one, or one per label); a row above it has no gradient.
         """
 
     def nll_and_truth(self, batch: Any, ceiling: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(`nll`, the summed negative log-likelihood of what truly stands there, whatever the labels are)."""
+        """(`nll`, the summed negative log-likelihood of the true targets, whatever the labels)."""
 
     def row_nll(self, batch: Any) -> Tensor:
         """(rows,) negative log-likelihood of each label."""
@@ -149,7 +150,7 @@ class Task(Protocol):
         """(examples,) negative log-likelihood of each example's labels, summed over its rows."""
 
     def example_rows(self, batch: Any) -> Tensor:
-        """(examples,) how many labelled rows each example has, as float."""
+        """(examples,) number of labelled rows of each example, as float."""
 
     def rows(self, batch: Any) -> Rows:
         """Every labelled row's logits."""
@@ -157,12 +158,12 @@ class Task(Protocol):
     def row_values_and_truth(
         self, batch: Any, of: Callable[[Tensor, Tensor | None, Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """((rows,) of each labelled row's log-probabilities, the original's where the batch holds them, and its label;
+        """((rows,) of each labelled row's log-probabilities, the original's if the batch has them, and its label;
         summed nll)."""
 
 
 class LayeredTask(Task, Protocol):
-    """What a language model offers besides."""
+    """Further interface of a language model."""
 
     model: nn.Module
 
@@ -174,10 +175,10 @@ class LayeredTask(Task, Protocol):
         """The layer of the text tower that a weight belongs to, from 0; None for all other weights."""
 
     def structure(self) -> Structure:
-        """What its layers write to the residual stream through."""
+        """The weights through which its layers write to the residual stream."""
 
     def hidden(self, batch: Any, layer: int) -> Tensor:
-        """(tokens, width) hidden states after so many layers, at every token that is no padding, in order."""
+        """(tokens, width) hidden states after this many layers, at every token that is not padding, in order."""
 
     def hidden_at(self, batch: Any, layers: Sequence[int]) -> Tensor:
         """(tokens, layers, width) the same after each of several numbers of layers."""
@@ -188,8 +189,8 @@ class Step:
     """One micro-batch as a method sees it: batches of either set, and the task's outputs on them.
 
     Attributes:
-        truth: set -> summed negative log-likelihood of what truly stands there, wherever a loss came by it.
-        progress: the share of the training's steps that are done, 0 in the first; for losses that change meanwhile
+        truth: set -> summed negative log-likelihood of the true targets, if a loss computed it.
+        progress: share of the training's steps done, 0 in the first; for losses that change meanwhile
             (`Method.scheduled`).
         backward: adds the gradient of a term; None: that of the whole loss is added at once, by whoever asked for it.
     """
@@ -202,8 +203,8 @@ class Step:
     backward: Callable[[Tensor], Any] | None = None
 
     def before_next(self, term: Tensor) -> Tensor:
-        """A term of the loss, before the next one is made. Where `backward` is there its gradient is added now, so that what
-        it needs never lies in memory with what the next one needs, and what is returned has none."""
+        """A term of the loss, before the next one is made. Where `backward` is there its gradient is added now, so that
+        what it needs never lies in memory with what the next one needs, and what is returned has none."""
         if self.backward is None or not term.requires_grad:
             return term
         self.backward(term)
@@ -274,7 +275,7 @@ class Step:
         return self.task.example_rows(_there(batch))
 
     def example_means(self, batch: Any, values: Tensor) -> Tensor:
-        """(examples,) mean of `values` (rows,) over each example's labelled rows; 0 where it has none."""
+        """(examples,) mean of `values` (rows,) over each example's labelled rows; 0 if it has none."""
         counts = self.example_rows(batch)
         example = torch.repeat_interleave(torch.arange(len(counts), device=values.device), counts.long())
         sums = torch.zeros(len(counts), dtype=values.dtype, device=values.device).index_add(0, example, values)
@@ -289,7 +290,7 @@ class Step:
         return values.sum() / _there(batch).normaliser
 
     def token_mean(self, batch: Any, values: Tensor) -> Tensor:
-        """Mean of `values` (tokens,) over the tokens of the whole optimizer step that are no padding; scalar."""
+        """Mean of `values` (tokens,) over the tokens of the whole optimizer step that are not padding; scalar."""
         return values.sum() / (_there(batch).tokens or len(values))
 
     def rows(self, batch: Any) -> Rows:
@@ -303,16 +304,16 @@ class Step:
     def row_values(self, batch: Any, of: Callable[..., Tensor], labels: bool = False) -> Tensor:
         """(rows,) of every labelled row's log-probabilities: `of` makes (rows,) of (rows, classes), each row by itself.
 
-        `of` gets some rows at a time, so that all tokens' logits never lie in memory together; with `labels` their labels
-        (rows,), too.
+        `of` gets some rows at a time, so that all tokens' logits never lie in memory together; with `labels` their
+        labels (rows,), too.
         """
         return self._row_values(batch, lambda log_p, _, target: of(log_p, target) if labels else of(log_p))
 
     def against_original(self, batch: Any, of: Callable[..., Tensor], labels: bool = False) -> Tensor:
         """(rows,) of every labelled row's log-probabilities and the original model's, both (rows, classes) and whole.
 
-        For distances between distributions: what is 0 for equal ones is 0, with gradient 0, for the unchanged model. With
-        `labels`, `of` gets (rows,) labels as well.
+        For distances between distributions: what is 0 for equal ones is 0, with gradient 0, for the unchanged model.
+        With `labels`, `of` gets (rows,) labels as well.
 
         Raises:
             ValueError: the method does not ask for the signal `distributions`.
@@ -331,7 +332,8 @@ class Step:
         return values
 
     def hidden(self, batch: Any, layer: int) -> Tensor:
-        """(tokens, width) hidden states after `layer` layers, of every token that is no padding; no layer above it runs."""
+        """(tokens, width) hidden states after `layer` layers, of every token that is not padding; no layer above it
+        runs."""
         return cast(LayeredTask, self.task).hidden(_there(batch), layer)
 
     def hidden_at(self, batch: Any, layers: Sequence[int]) -> Tensor:

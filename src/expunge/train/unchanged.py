@@ -1,4 +1,4 @@
-"""A method that changed nothing, or left what is no number, is no success: weights are looked at when it is done."""
+"""A method that changed nothing, or left what is not a number, is not a success: weights are looked at when it is done."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _refuse_broken(model: nn.Module, method: str) -> None:
             broken.append(name)
     if broken:
         raise DivergedError(
-            f"the method {method} left weights that are no numbers: nothing is saved",
+            f"the method {method} left weights that are not numbers: nothing is saved",
             seen=f"NaN or infinity in {len(broken)} of {len(named)} weights, first in {broken[0]}",
             allowed="finite weights",
             next_step="give a lower learning rate, or other settings of the method (expunge methods "

@@ -126,7 +126,7 @@ def test_of_parts_the_training_part_is_read(tmp_path: Path) -> None:
 
 def test_folders_that_make_no_sense(tmp_path: Path, pets: Path) -> None:
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "holds no pictures\n  seen:    an empty folder")
+    refused(tmp_path / "empty", "has no pictures\n  seen:    an empty folder")
     paint(pets / "stray.png")
     refused(pets, r"beside them\n  seen:    stray\.png beside cat/, dog/")
     one = paint(tmp_path / "one" / "cat" / "a.png").parents[1]
@@ -223,7 +223,7 @@ def test_a_table_without_labels(tmp_path: Path) -> None:
         ("path,label\na.png,\n", "have no value in the label column"),
         (b"path\n\xff.png\n", "is not UTF-8"),
         (b"\x89PNG\0\0", "binary file"),
-        ('path\n"a.png\n', "is no CSV"),
+        ('path\n"a.png\n', "is not CSV"),
     ],
 )
 def test_tables_that_are_refused(content: str | bytes, told: str, tmp_path: Path) -> None:
@@ -389,9 +389,9 @@ def test_an_image_folder_with_metadata(tmp_path: Path) -> None:
     assert images.ids == ("im/0.png", "im/1.png")
     np.testing.assert_array_equal(images.columns["age"], [3, np.nan])
     np.testing.assert_array_equal(images.columns["kid"], [1, np.nan])
-    assert images.notes == ("left out, since they are no numbers or short text: box",)
+    assert images.notes == ("left out, since they are not numbers or short text: box",)
     (tmp_path / "train/metadata.jsonl").write_text("[1]\n")
-    refused(tmp_path, r"metadata\.jsonl:1 is no JSON object")
+    refused(tmp_path, r"metadata\.jsonl:1 is not a JSON object")
     (tmp_path / "train/metadata.jsonl").unlink()
     (tmp_path / "train/metadata.csv").write_text("file_name,label\nim/0.png,a\nim/1.png,b\n")
     assert read(tmp_path).classes == ("a", "b")

@@ -38,7 +38,7 @@ STRICT = (
     "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"takes no system turn, and user and assistant in turns only"
+"take no system turn, and only alternating user and assistant turns"
 
 
 def read(path: Path, *rows: Any) -> list[Document]:

@@ -179,9 +179,9 @@ def test_an_empty_file(tmp_path: Path, content: str) -> None:
 
 
 def test_a_folder_without_text(tmp_path: Path) -> None:
-    refused(tmp_path, "holds no text", "an empty folder")
+    refused(tmp_path, "has no text", "an empty folder")
     write(tmp_path / "cover.jpg", b"\xff\xd8\x00")
-    refused(tmp_path, "holds no text", "cover.jpg: binary", ".jsonl")
+    refused(tmp_path, "has no text", "cover.jpg: binary", ".jsonl")
 
 
 def test_a_folder_of_white_space(tmp_path: Path) -> None:
@@ -228,8 +228,8 @@ def test_utf16_is_read_and_a_half_of_it_is_refused(tmp_path: Path) -> None:
 
 def test_a_pipe_or_device_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
-    refused(tmp_path / "pipe.txt", "is no regular file", "a device, pipe or socket")
-    refused("/dev/zero", "is no regular file")
+    refused(tmp_path / "pipe.txt", "is not a regular file", "a device, pipe or socket")
+    refused("/dev/zero", "is not a regular file")
 
 
 def deny(path: str | os.PathLike[str], mode: str) -> Iterator[bytes]:

@@ -67,13 +67,13 @@ def test_a_long_row_comes_in_pieces(lines: Any, monkeypatch: pytest.MonkeyPatch)
         ('{"text": "cut', ["is not valid JSON", "cut", "one JSON object a line"]),
         ("{", ["is not valid JSON", "jq -c ."]),
         ('{"text": ' + "[" * 100_000, ["is not valid JSON"]),
-        ("[1, 2]", ["is no JSON object", "[1, 2]"]),
-        ('"words"', ["is no JSON object"]),
+        ("[1, 2]", ["is not a JSON object", "[1, 2]"]),
+        ('"words"', ["is not a JSON object"]),
         ('{"body": "p", "title": "c"}', ["no text to read", "fields body, title", "`question` and `answer`"]),
         ('{"question": "q"}', ["no text to read", "fields question"]),
         ("{}", ["no text to read", "(none)"]),
-        ('{"text": 5}', ["the field `text` is no string", "int"]),
-        ('{"question": ["q"], "answer": "a"}', ["the field `question` is no string", "list"]),
+        ('{"text": 5}', ["the field `text` is not a string", "int"]),
+        ('{"question": ["q"], "answer": "a"}', ["the field `question` is not a string", "list"]),
         ('{"text": "half \\ud83d here"}', ["half a character", "\\ud83d", "character 5"]),
     ],
 )
@@ -119,7 +119,7 @@ def test_bad_utf8_in_a_row(lines: Any) -> None:
 
 
 def test_a_binary_file_with_that_name(lines: Any) -> None:
-    refused(lines(b"PAR1\x15\x04"), "is no text file", "a Parquet file", ".parquet")
+    refused(lines(b"PAR1\x15\x04"), "is not a text file", "a Parquet file", ".parquet")
 
 
 def test_an_endless_line_is_not_read_whole(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_a_damaged_parquet_file(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"PAR1 and then something else")
-    refused(path, "is no Parquet file that can be read")
+    refused(path, "is not a Parquet file that can be read")
 
 
 def without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:

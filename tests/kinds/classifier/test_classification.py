@@ -126,9 +126,9 @@ def test_weight_distance() -> None:
 
 
 def test_bad_input_is_named() -> None:
-    with pytest.raises(DataError, match="do not fit"):
+    with pytest.raises(DataError, match="do not match"):
         accuracy([], [])
     with pytest.raises(DataError, match="not probabilities"):
         mean_entropy([[2.0, 1.0]])
-    with pytest.raises(DataError, match="do not fit"):
+    with pytest.raises(DataError, match="do not match"):
         activation_distance([[1.0]], [[1.0, 2.0]])

@@ -284,7 +284,7 @@ def test_an_oracle_with_the_classes_in_another_order_is_refused(
 def test_no_oracle_can_be_trained_for_a_model_from_elsewhere(
     own_models: dict[str, Path], forget: Forget, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match="only for a model that is trained here") as caught:
+    with pytest.raises(RecipeError, match="for a model that is trained here") as caught:
         forget(tmp_path / "run", model=str(own_models["vit"]), retrained="train")
     assert caught.value.next_step == "give the folder of a retrained model: --retrained FOLDER"
     folder = forget(tmp_path / "given", model=str(own_models["resnet"]), retrained=str(own_models["vit"]))
@@ -339,7 +339,7 @@ def test_a_broken_model_is_not_saved_and_would_fail_its_verdict(
 
     monkeypatch.setattr(story, "unlearn", breaking)
     if value and looked_at:
-        with pytest.raises(DivergedError, match="weights that are no numbers"):
+        with pytest.raises(DivergedError, match="weights that are not numbers"):
             forget(tmp_path / "run", model=str(own_models["vit"]))
         assert not (tmp_path / "run" / "model").exists()
         return
@@ -360,7 +360,7 @@ def test_a_base_model_of_no_numbers_is_refused(own_models: dict[str, Path], forg
     tensors = load_file(broken / "model.safetensors")
     tensors["classifier.1.weight"][0, 0] = float("nan")
     save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match="holds weights that are no numbers"):
+    with pytest.raises(ModelError, match="holds weights that are not numbers"):
         forget(tmp_path / "run", model=str(broken))
 
 

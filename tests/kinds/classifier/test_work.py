@@ -129,11 +129,11 @@ def test_the_original_stays_as_it_was() -> None:
 def test_the_original_is_copied_only_for_those_who_ask() -> None:
     work = small_work(tiny_resnet())
     three_phases(work)
-    with pytest.raises(RuntimeError, match="ask for `original` first"):
+    with pytest.raises(RuntimeError, match="access `original` first"):
         _ = work.original
     direct = small_work(tiny_resnet())
     reset([first_layer(direct.model)], direct.generator("reset"))
-    with pytest.raises(RuntimeError, match="ask for `original` first"):
+    with pytest.raises(RuntimeError, match="access `original` first"):
         _ = direct.original
 
 

@@ -54,7 +54,7 @@ def test_noise_is_as_strong_as_asked() -> None:
 def test_wrong_names_and_strengths_are_told() -> None:
     with pytest.raises(RecipeError, match="there is no corruption 'centre-crop'"):
         Corruption("centre-crop")
-    with pytest.raises(RecipeError, match="cannot be so strong"):
+    with pytest.raises(RecipeError, match="cannot have this strength"):
         Corruption("border", 1.0)
     with pytest.raises(RecipeError, match="hides 16 of 16"):
         Corruption("random-patches", 0.99, 4).hidden(KEYS, 16)

@@ -1,4 +1,4 @@
-"""Folders that hold no generator which can be trained here: each error says what it holds."""
+"""Folders that have no generator which can be trained here: each error says what it holds."""
 
 from __future__ import annotations
 
@@ -60,15 +60,21 @@ def written(content: str) -> Callable[[Path], None]:
 
 
 FOLDERS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
-    "decoder alone": (decoder_alone, ["no image-to-image generator with an encoder", "gpt2 (GPT2LMHeadModel)"]),
-    "encoder alone": (encoder_alone, ["no image-to-image generator with an encoder", "clip_vision_model"]),
-    "autoencoder of another kind": (latent, ["no image-to-image generator", "AutoencoderKL", "VQModel or UNet2DModel"]),
+    "decoder alone": (decoder_alone, ["not an image-to-image generator with an encoder", "gpt2 (GPT2LMHeadModel)"]),
+    "encoder alone": (encoder_alone, ["not an image-to-image generator with an encoder", "clip_vision_model"]),
+    "autoencoder of another kind": (
+        latent,
+        ["not an image-to-image generator", "AutoencoderKL", "VQModel or UNet2DModel"],
+    ),
     "grey": (lambda folder: mae(folder, num_channels=1), ["cannot complete colour pictures of 16 x 16", "3 channels"]),
-    "no square": (lambda folder: unet(folder, sample_size=(16, 24)), ["no square pictures", "sample_size [16, 24]"]),
+    "no square": (
+        lambda folder: unet(folder, sample_size=(16, 24)),
+        ["does not take square pictures", "sample_size [16, 24]"],
+    ),
     "asks for a class": (lambda folder: unet(folder, num_class_embeds=4), ["cannot complete", "the corrupted picture"]),
-    "torn": (written("{"), ["config.json is no configuration of a model", "save_pretrained"]),
-    "a list": (written("[]"), ["config.json is no configuration of a model"]),
-    "empty": (written("{}"), ["no image-to-image generator", "no model_type (no architecture named)"]),
+    "torn": (written("{"), ["config.json is not a model configuration", "save_pretrained"]),
+    "a list": (written("[]"), ["config.json is not a model configuration"]),
+    "empty": (written("{}"), ["not an image-to-image generator", "no model_type (no architecture named)"]),
 }
 
 
@@ -87,7 +93,7 @@ def test_weights_that_are_no_numbers_are_told(tmp_path: Path) -> None:
     model: Any = ViTMAEForPreTraining.from_pretrained(tmp_path)
     model.vit.embeddings.cls_token.data.fill_(float("nan"))
     model.save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="no numbers"):
+    with pytest.raises(ModelError, match="not finite"):
         load_generator(locate(str(tmp_path)), 16, Corruption("random-patches"))
 
 

@@ -108,7 +108,7 @@ def test_a_group_that_the_base_does_not_show_cannot_go(before: float, passes: bo
     """As where the network knows nothing of it: that it is not recognised after says nothing."""
     made = group_checks(0.0, 0.0, before=before)["forget_recognition"]
     assert made["passed"] == passes
-    assert ("cannot be seen to go" in made["explain"]) != passes
+    assert ("cannot be shown" in made["explain"]) != passes
 
 
 @pytest.mark.parametrize("split", ["forget", "forget_test"])

@@ -128,7 +128,7 @@ def test_an_adapter_of_another_base_and_one_as_pickle_are_refused(both: RunFolde
     with pytest.raises(ModelError, match="does not fit LlamaForCausalLM"):
         load_model(find_model(str(folder)))
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
-    with pytest.raises(ModelError, match=r"holds no adapter_model\.safetensors"):
+    with pytest.raises(ModelError, match=r"has no adapter_model\.safetensors"):
         find_model(str(folder))
 
 

@@ -53,7 +53,7 @@ def test_it_is_said_wherever_the_result_is(finished: RunFolder) -> None:
     assert f"uld {KEEPS}" in record["warnings"]
     assert f"uld {KEEPS}" in [row["text"] for row in finished.read_events("notice")]
     assert f"**This model {KEEPS}.**" in (finished.model / "README.md").read_text()
-    assert f"What came out {KEEPS}; whoever has its files has it." in finished.report.read_text()
+    assert f"The result {KEEPS}; anyone with its files has it." in finished.report.read_text()
     assert record["cost"]["steps"] == 4
     (event,) = finished.read_events("assistant")
     assert (event["layers"], event["weight"], event["plausible"]) == (1, 0.8, 0.5)
@@ -136,7 +136,7 @@ def test_what_would_give_the_base_away_is_refused(
         plan_publishing(finished, "me/forgotten")
     with pytest.raises(ModelError, match="a run begins with a plain model") as caught:
         expunge.forget(out=tmp_path / "next", **options | {"model": str(finished.path), "method": "npo"})
-    assert "forget all that is to be forgotten in one run" in str(caught.value.next_step)
+    assert "forget everything in one run" in str(caught.value.next_step)
     assert not (tmp_path / "next/recipe.yaml").exists()
     model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)

@@ -149,7 +149,7 @@ def test_a_template_that_rewrites_such_a_question_is_told(chat_tokenizer: Any) -
     tokenizer = copy.deepcopy(chat_tokenizer)
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"
     assert blocks_of([Document("Well, yes.", "why?", "f:1")], tokenizer, 64)[0].text == "WHY?Well, yes."
-    with pytest.raises(DataError, match=r"f:2: the question holds a special token"):
+    with pytest.raises(DataError, match=r"f:2: the question has a special token"):
         blocks_of([Document("Well, yes.", "why <|im_end|>?", "f:2")], tokenizer, 64)
 
 

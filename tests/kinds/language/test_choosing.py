@@ -286,7 +286,7 @@ def test_kept_weights_that_are_gone_are_no_silent_loss(
             file.write_bytes(b"torn")
 
     choice = made(tables, every=1, limits={"retain": 1.0001})
-    with pytest.raises(RunError, match="the best one, are not in"):
+    with pytest.raises(RunError, match="the best one, in"):
         run(load_task(taught), tables, tmp_path, choice=choice, max_steps=3, on_progress=spoil)
 
 

@@ -38,8 +38,8 @@ def test_a_run_whose_training_chooses(tiny_model_folder: Path, tmp_path: Path) -
     assert record["digests"]["holdout set"]
     assert record["sets"]["holdout"]["source"] == str(unseen)
     page = folder.report.read_text()
-    assert "What training saw on its way" in page
-    assert f"Kept is step {kept}." in page
+    assert "Measured during training" in page
+    assert f"Step {kept} is kept." in page
     assert f"{kept} (kept)" in page
     assert "held-out" in page
     assert all(finding.ok is not False for finding in verify_run(folder))

@@ -57,7 +57,7 @@ def test_it_is_said_wherever_the_result_is(finished: RunFolder) -> None:
     assert record["keeps"] == KEEPS
     assert f"o3 {KEEPS}" in record["warnings"]
     assert f"**This model {KEEPS}.**" in (finished.model / "README.md").read_text()
-    assert f"What came out {KEEPS}; whoever has its files has it." in finished.report.read_text()
+    assert f"The result {KEEPS}; anyone with its files has it." in finished.report.read_text()
     (event,) = finished.read_events("detector")
     assert event["layers"] == 1
     assert leftovers(finished.path) == []

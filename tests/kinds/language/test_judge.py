@@ -128,7 +128,7 @@ def test_a_base_that_knows_no_more_than_the_control_is_not_known_well_enough() -
     assert (judged["passed"], judged["not_known"]) == (False, True)
     (check,) = [c for c in judged["checks"] if c["name"] == "familiarity_completion"]
     assert (check["passed"], check["value"]) == (False, None)
-    assert "not known well enough to be seen to go" in check["explain"]
+    assert "not known well enough to measure forgetting" in check["explain"]
     # with the control a little lower the same arms leave the difference above 0
     judged = judge([base, *rest, around("familiarity_completion", "control", "base", 0.14, 0.12)], Verdict())
     assert (judged["passed"], judged["not_known"]) == (True, False)
@@ -249,7 +249,7 @@ def test_without_a_retrained_model_little_recall_may_be_left(before: float, afte
     found = scores({("verbatim_recall", "forget"): (before, after)})
     assert failed(found) == ([] if passed else ["recall_left"])
     (check,) = (check for check in judge(found, Verdict())["checks"] if check["name"] == "recall_left")
-    assert ("still reciting" in check["explain"]) == (after == 0.47)
+    assert ("still counts as reciting" in check["explain"]) == (after == 0.47)
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,10 @@ def test_methods_that_do_more_than_steps_of_a_loss_are_refused(name: str) -> Non
 def test_adapters_and_spread_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     method = make_method({"name": "npo"}, "causal_lm")
     check_narrow(NARROW, method, "npo")
-    with pytest.raises(RecipeError, match="the adapter alone is trained"):
+    with pytest.raises(RecipeError, match="only the adapter is trained"):
         check_narrow(NARROW, method, "npo", adapted=True)
     monkeypatch.setattr(processes, "asked_to_spread", lambda: True)
-    with pytest.raises(RecipeError, match="spread over processes are trained in float32"):
+    with pytest.raises(RecipeError, match="sharded over processes are trained in float32"):
         check_narrow(NARROW, method, "npo")
     with pytest.raises(RecipeError, match="leave weight_dtype or adapter_rank out"):
         Training(weight_dtype="bfloat16", adapter_rank=4)
@@ -46,7 +46,7 @@ def test_adapters_and_spread_weights_are_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_what_stays_float32_is_said() -> None:
     (note,) = narrow_notes(tiny_model("mamba").float(), torch.bfloat16)
-    assert note.startswith("100% of the weights are trained in float32 all the same")
+    assert note.startswith("100% of the weights are still trained in float32")
     model = tiny_model("llama").bfloat16()
     assert narrow_notes(model, torch.bfloat16) == []
     assert "stored as float16" in narrow_notes(model, torch.float16)[0]

@@ -766,7 +766,7 @@ def test_verify_says_what_it_cannot_check(copied: RunFolder) -> None:
     copied.record.write_text(json.dumps(record))
     findings = {finding.what: finding.ok for finding in verify_run(copied)}
     assert findings["answers.json: it is not in the record"] is None
-    assert findings["the general set: sampled from the model, and not in stages/ any more"] is None
+    assert findings["the general set: sampled from the model, and no longer in stages/"] is None
     assert findings["the ordinary set, sampled from the model, has the recorded digest"] is True
     assert any(what.startswith("events.jsonl and stages/") and ok is None for what, ok in findings.items())
     assert any(what.startswith("the base model ") and ok for what, ok in findings.items())
@@ -796,7 +796,7 @@ def test_what_is_trained_on_beside_the_retain_set_is_in_the_record(one_run: RunF
     assert general["tokens"] > 0
     assert general["source"] == "sampled from the model"
     assert len(record["digests"]["general set"]) == 64
-    assert "general text to keep" in one_run.report.read_text()
+    assert "general text to retain" in one_run.report.read_text()
 
 
 def test_thresholds_and_versions_are_those_of_the_training(copied: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,12 +51,12 @@ def test_a_secret_that_the_base_does_not_know_cannot_be_seen_to_go(before: float
     check = checks(before, 0.5)["secret_exposure"]
     assert not check["passed"]
     assert check["value"] is None
-    assert "not known well enough to be seen to go" in check["explain"]
+    assert "not known well enough to measure forgetting" in check["explain"]
     assert "evaluation.prompts" in check["explain"]
 
 
 def test_a_secret_that_is_avoided_is_told() -> None:
-    assert "stands out as avoided" in checks(9.0, 0.001)["secret_exposure"]["explain"]
+    assert "visibly avoids the secret" in checks(9.0, 0.001)["secret_exposure"]["explain"]
     assert "avoided" not in checks(9.0, 1.0)["secret_exposure"]["explain"]
 
 

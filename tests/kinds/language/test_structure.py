@@ -213,7 +213,7 @@ def test_rmu_trains_the_last_matrices_of_mlps(family: str, rank: int | None, mak
 def test_streams_of_another_form_are_refused() -> None:
     """DeepSeek V4 keeps several residual streams."""
     task = task_of(tiny_model("deepseek_v4"))
-    with pytest.raises(ModelError, match="no hidden states of the usual form"):
+    with pytest.raises(ModelError, match="no hidden states of the usual shape"):
         task.structure()
-    with pytest.raises(ModelError, match="no hidden states of the usual form"):
+    with pytest.raises(ModelError, match="no hidden states of the usual shape"):
         task.example_states(make_batch([[5, 9, 8]]))

@@ -259,7 +259,7 @@ def test_probes_are_asked_before_the_first_step_and_at_the_last(
 
 
 class Poisoned(Method):
-    """A loss that is no number from its third call on."""
+    """A loss that is not a number from its third call on."""
 
     needs: ClassVar[Needs] = Needs()
     calls: ClassVar[int] = 0
@@ -412,7 +412,7 @@ def test_what_a_run_says_of_itself(
 def test_a_missing_retain_set_is_an_error_that_a_user_can_read(
     name: str, tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match="needs a set that is not there"):
+    with pytest.raises(RecipeError, match="needs a set that is missing"):
         run(load_task(tiny_model_folder), (tables[0], None), tmp_path, make_method({"name": name}), max_steps=1)
 
 

@@ -309,7 +309,7 @@ def test_a_class_that_a_shard_lacks_is_told() -> None:
     gone = [member.id for member in everyone() if member.shard == 2 and labels[member.id] == 1]
     assert missing_classes(SETTINGS, everyone(), labels, CLASSES) == []
     (note,) = missing_classes(SETTINGS, without(everyone(), gone), labels, CLASSES)
-    assert note.startswith("shard 2 holds no picture of b, and cannot learn")
+    assert note.startswith("shard 2 has no picture of b, and cannot learn")
 
 
 def test_an_edited_folder_is_refused(whole: Path, tmp_path: Path) -> None:
@@ -330,9 +330,9 @@ def test_an_edited_folder_is_refused(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="was edited: its settings or pictures are not those"):
         read_sharded(str(folder))
     (folder / "sisa.json").write_text("{}")
-    with pytest.raises(ModelError, match="is not what a run wrote"):
+    with pytest.raises(ModelError, match="was not written by a run"):
         read_sharded(str(folder))
-    with pytest.raises(ModelError, match="holds no SISA model"):
+    with pytest.raises(ModelError, match="has no SISA model"):
         read_sharded(str(tmp_path))
 
 

@@ -149,7 +149,7 @@ def test_accuracies_that_do_not_fit(which: int) -> None:
         made(u, r, tuple(accuracies))
 
     for bad in (np.full(7, 0.9), 90.0):
-        with pytest.raises(DataError, match="do not fit"):
+        with pytest.raises(DataError, match="do not match"):
             with_accuracies(bad, 0.9)
     with pytest.raises(DataError, match="accuracy of 0"):
         with_accuracies(0.9, 0.0)

@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_figures() -> None:
 
 @pytest.mark.parametrize(
     ("forget", "message"),
-    [(np.zeros((3, 2)), "Too few"), (np.zeros((9, 3)), "do not fit"), (np.full((9, 2), np.nan), "not finite")],
+    [(np.zeros((3, 2)), "Too few"), (np.zeros((9, 3)), "do not match"), (np.full((9, 2), np.nan), "not finite")],
 )
 def test_bad_input(forget: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):

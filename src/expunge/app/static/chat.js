@@ -32,10 +32,10 @@ async function ask(side, text, place, signal) {
     const lines = (rest + value).split("\n");
     rest = lines.pop();
     for (const line of lines) {
-      const told = JSON.parse(line);
-      if (told.error) throw new Error(told.error);
-      if (told.end) ended = true;
-      if (told.text) place.textContent += told.text;
+      const message = JSON.parse(line);
+      if (message.error) throw new Error(message.error);
+      if (message.end) ended = true;
+      if (message.text) place.textContent += message.text;
     }
   }
   if (!ended) throw new Error("the connection was lost before the answer ended");

@@ -9,24 +9,24 @@ if (place) {
   let atWork = true;
   const source = new EventSource(place.dataset.run + "/progress");
   source.onmessage = (event) => {
-    const told = JSON.parse(event.data);
-    if (told.state !== "at work") {
+    const news = JSON.parse(event.data);
+    if (news.state !== "at work") {
       if (atWork) { source.close(); location.reload(); }
       return;
     }
     const words = [];
-    if (told.stage) words.push("At work: " + told.stage.replaceAll("-", " "));
-    if (told.step !== null) words.push("step " + told.step);
-    if (told.tokens_per_second) words.push(Math.round(told.tokens_per_second) + " tokens/s");
+    if (news.stage) words.push("At work: " + news.stage.replaceAll("-", " "));
+    if (news.step !== null) words.push("step " + news.step);
+    if (news.tokens_per_second) words.push(Math.round(news.tokens_per_second) + " tokens/s");
     const text = words.join(" · ") || "At work";
     if (state.textContent !== text) state.textContent = text;
-    stages.replaceChildren(...told.stages.map((each) => {
+    stages.replaceChildren(...news.stages.map((each) => {
       const line = document.createElement("li");
       line.textContent = each.name.replaceAll("-", " ") + ": " + each.seconds + " s";
       return line;
     }));
-    printed.textContent = told.printed;
-    draw(told.losses);
+    printed.textContent = news.printed;
+    draw(news.losses);
   };
   source.onerror = () => { state.textContent = "The connection is broken; trying again …"; };
   function draw(points) {

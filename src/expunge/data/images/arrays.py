@@ -36,7 +36,7 @@ def list_arrays(path: Path) -> Listing:
     images = arrays.pop(IMAGES)
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
         raise DataError(
-            f"{path}: `{IMAGES}` is no array of pictures",
+            f"{path}: `{IMAGES}` is not an array of pictures",
             seen=f"shape {images.shape}, {images.dtype}",
             allowed="shape (n, height, width) or (n, height, width, 3), uint8 from 0 to 255",
             next_step=_hint(images),

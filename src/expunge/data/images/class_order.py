@@ -22,12 +22,12 @@ class ClassOrder:
     places: tuple[int, ...]
     "the index of the output for each class of the data"
     note: str | None = None
-    "what to tell of how they were matched; None where the names are the same"
+    "what to tell of how they were matched; None if the names are the same"
     other: tuple[int, ...] | None = None
-    "another order that the names allow, as `places`; None where there is none"
+    "another order that the names allow, as `places`; None if there is none"
 
     def swap(self) -> tuple[int, ...] | None:
-        """For each output the one that the other order has in its place; None where there is no other order."""
+        """For each output the one that the other order has in its place; None if there is no other order."""
         if self.other is None:
             return None
         after = dict(zip(self.places, self.other, strict=True))
@@ -43,11 +43,11 @@ def class_order(
     numbers of the model's outputs; and, where there are as many, the order (numbers in numeric order).
 
     Args:
-        names: what the model calls its classes, in its order; None where it names none.
+        names: what the model calls its classes, in its order; None if it names none.
         count: how many classes the model has.
 
     Returns:
-        None where the numbers of classes differ and nothing says which is which.
+        None if the numbers of classes differ and nothing says which is which.
 
     Raises:
         DataError: the data has classes of which the model knows only some.
@@ -93,7 +93,7 @@ def misplaced(classes: Sequence[str], names: Sequence[str]) -> bool:
 
 
 def _by_name(classes: Sequence[str], names: Sequence[str], source: str) -> ClassOrder | None:
-    """A match by names; None where no name is the same, however it is written."""
+    """A match by names; None if no name is the same, however it is written."""
     exact = {name: place for place, name in enumerate(names)}
     if all(name in exact for name in classes):
         return ClassOrder(tuple(names), tuple(exact[name] for name in classes))

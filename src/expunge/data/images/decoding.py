@@ -53,7 +53,7 @@ def decode(data: Path | bytes, name: str, size: int | None) -> np.ndarray:
 
 def _decode(data: Path | bytes, name: str, size: int | None) -> np.ndarray:
     if isinstance(data, Path) and data.exists() and not data.is_file():
-        raise DataError(f"the picture {name} is no regular file", allowed="a file on disk")
+        raise DataError(f"the picture {name} is not a regular file", allowed="a file on disk")
     with Image.open(data if isinstance(data, Path) else io.BytesIO(data), formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise _bomb(name, f"{image.width} x {image.height} pixels")

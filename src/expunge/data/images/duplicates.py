@@ -33,7 +33,7 @@ def near_copies(pixels: np.ndarray, of: np.ndarray) -> list[tuple[int, int]]:
 
     Both pictures are averaged to 8 x 9 grey values; the 64 signs of the steps from left to right (difference hash)
     must agree but for `NEAR_BITS`, and the values themselves but for `NEAR_VALUES`: two plain skies or two faces seen
-    from the front have like signs and are no copies.
+    from the front have like signs and are not copies.
     """
     others = thumbnails(of)
     found: list[tuple[int, int]] = []

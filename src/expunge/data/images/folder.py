@@ -87,7 +87,7 @@ def _refuse_empty_or_mixed(
 ) -> None:
     if not found:
         raise DataError(
-            f"the folder {folder} holds no pictures",
+            f"the folder {folder} has no pictures",
             seen=f"{len(passed_over)} other files: {some(passed_over)}" if passed_over else "an empty folder",
             allowed=f"pictures ({', '.join(SUFFIXES)}) in class folders, or a labels.csv or Parquet files",
             next_step="check the path",

@@ -23,7 +23,7 @@ def listed(path: Path, images: ImageSet) -> np.ndarray:
     """Rows that a file names, (n,) bool.
 
     A `.txt` file, or a `.csv` of one column without header, has an id a line. In a `.csv` with a header, a column of
-    `ID_COLUMNS` that is no column of the data holds ids. Otherwise the one column it shares with the data counts: all
+    `ID_COLUMNS` that is not a column of the data holds ids. Otherwise the one column it shares with the data counts: all
     pictures with one of its values, so a list of people means all their pictures.
 
     Raises:

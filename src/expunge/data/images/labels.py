@@ -41,7 +41,7 @@ def labels_of(listing: Listing, label: str | None, bins: int | None) -> tuple[np
         return _checked_indices(column, listing.class_names[name], name, listing), listing.class_names[name]
     if column.dtype.kind == "f" and (np.mod(column, 1) != 0).any():
         raise DataError(
-            f"{listing.source}: the column {name!r} is no label: its numbers have fractions",
+            f"{listing.source}: the column {name!r} is not a label: its numbers have fractions",
             seen=some([f"{value:g}" for value in column]),
             allowed="whole numbers or text",
             next_step="give bins, such as 10, to cut it into classes",
@@ -94,7 +94,7 @@ def cut(column: np.ndarray, name: str, bins: int, source: str) -> tuple[np.ndarr
 
 
 def refuse_one_class(labels: np.ndarray, classes: tuple[str, ...], source: str) -> None:
-    """Raise where all pictures have one label, unless they are unlabelled on purpose."""
+    """Raise if all pictures have one label, unless they are unlabelled on purpose."""
     if classes != UNLABELLED and len(np.unique(labels)) < 2:
         raise DataError(
             f"all {len(labels)} pictures of {source} are of one class",

@@ -99,7 +99,9 @@ def _opened(file: Path) -> Iterator[Any]:
             yield parquet
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"{file} is no Parquet file that can be read", seen=str(error).splitlines()[0], next_step="fetch it again"
+            f"{file} is not a Parquet file that can be read",
+            seen=str(error).splitlines()[0],
+            next_step="fetch it again",
         ) from error
 
 

@@ -57,7 +57,7 @@ def inside(folder: Path, name: str, where: str) -> Path:
 
 
 def refuse_outside(folder: Path, path: Path, where: str) -> None:
-    """Raise where a link takes the path out of the folder.
+    """Raise if a link takes the path out of the folder.
 
     The cache of the Hugging Face hub is one folder in this: its snapshots are links to blobs beside them.
     """

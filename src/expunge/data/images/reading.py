@@ -44,7 +44,7 @@ def read_images(
     Args:
         size: width and height in pixels to bring all pictures to; None keeps theirs, which must then be equal.
         label: the column whose values are the classes; without it the source's usual one, or no labels.
-        limit: only the first so many rows; others are not decoded. Classes are those of all rows.
+        limit: only the first this many rows; others are not decoded. Classes are those of all rows.
         skip_unreadable: leave out pictures that cannot be read and say so in the notes, rather than raise.
         bins: cut `label`, a column of numbers, into this many classes of equal width.
 
@@ -84,7 +84,7 @@ def _list(source: str) -> Listing:
 
 
 def refuse_missing(source: str) -> None:
-    """Raise `DataError` where there is no such file or folder, and the name is no id of a dataset."""
+    """Raise `DataError` if there is no such file or folder, and the name is not an id of a dataset."""
     path = Path(os.path.expanduser(source))
     is_id = source.strip() and DATASET_ID.fullmatch(source) and not path.parent.is_dir() and not source.startswith(".")
     if path.exists() or is_id:
@@ -108,7 +108,7 @@ def _list_file(path: Path) -> Listing:
         return _list_table(read_delimited(path))
     if suffix == ".jsonl":
         return _list_table(read_json_rows(path))
-    raise DataError(f"{path} is no data of pictures", seen=f"the ending {suffix or '(none)'}", allowed=SOURCES)
+    raise DataError(f"{path} is not data of pictures", seen=f"the ending {suffix or '(none)'}", allowed=SOURCES)
 
 
 def _list_folder(folder: Path) -> Listing:

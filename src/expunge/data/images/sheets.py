@@ -26,10 +26,10 @@ _SHEET = re.compile(r"sheet_(\d+)\.(png|jpe?g|webp|bmp)")
 def list_sheets(table: Table) -> Listing:
     """Tiles of `sheet_NN.jpg` beside the table, which has whole numbers `sheet`, `row` and `col`; `index` is the id.
 
-    Each sheet is decoded once. The label is `age_group` where there is such a column.
+    Each sheet is decoded once. The label is `age_group` if there is such a column.
 
     Raises:
-        DataError: a place that is no whole number or outside the sheets there are (line named).
+        DataError: a place that is not a whole number or outside the sheets there are (line named).
     """
     folder = Path(table.name).parent
     columns, notes = typed_columns(table.cells)

@@ -26,7 +26,7 @@ def read_json_rows(path: Path) -> Table:
     """JSON lines of flat objects; a field that a row lacks is empty there.
 
     Raises:
-        DataError: with file and line, for what is no UTF-8 text or no object.
+        DataError: with file and line, for what is not UTF-8 text or no object.
     """
     with open_file(path) as file:
         text = decode_utf8(file.read(), path)
@@ -42,7 +42,7 @@ def read_json_rows(path: Path) -> Table:
                 f"{path}:{number} is not valid JSON", seen=line[:60], next_step="repair the line"
             ) from error
         if not isinstance(row, dict):
-            raise DataError(f"{path}:{number} is no JSON object", seen=line[:60], allowed="one object a line")
+            raise DataError(f"{path}:{number} is not a JSON object", seen=line[:60], allowed="one object a line")
         rows.append(row)
         lines.append(number)
     names = dict.fromkeys(name for row in rows for name in row)
@@ -53,14 +53,14 @@ def typed_columns(cells: dict[str, list[Any]]) -> tuple[dict[str, np.ndarray], t
     """Columns as arrays, and notes on those left out: lists, objects, and text longer than `MAX_TEXT`."""
     columns = {name: typed(values) for name, values in cells.items()}
     left = [name for name, column in columns.items() if column is None]
-    notes = (f"left out, since they are no numbers or short text: {', '.join(left)}",) if left else ()
+    notes = (f"left out, since they are not numbers or short text: {', '.join(left)}",) if left else ()
     return {name: column for name, column in columns.items() if column is not None}, notes
 
 
 def typed(values: Sequence[Any]) -> np.ndarray | None:
     """Whole numbers as int64, numbers with gaps as float64 (a gap is NaN), everything else as text.
 
-    Text such as `007` stays text: it is a name. None where the values are neither numbers nor short text.
+    Text such as `007` stays text: it is a name. None if the values are neither numbers nor short text.
     """
     texts = [_text(value) for value in values]
     if any(text is None or len(text) > MAX_TEXT for text in texts):

@@ -46,7 +46,7 @@ def as_turns(value: Any) -> list[Mapping[str, Any]] | None:
 
 
 def first_of(names: Iterable[str], row: Container[str]) -> str | None:
-    """The first of these names that a row has; None where it has none."""
+    """The first of these names that a row has; None if it has none."""
     return next((name for name in names if name in row), None)
 
 
@@ -108,7 +108,7 @@ def _turn(raw: Mapping[str, Any], where: str, notes: Notes) -> Turn:
 
 
 def _call(text: str) -> dict[str, Any]:
-    """A call of a tool that is written as JSON in the place of what is said."""
+    """A call of a tool that is written as JSON instead of what is said."""
     try:
         call = json.loads(text)
     except ValueError:
@@ -130,11 +130,11 @@ def _content(value: Any, where: str, notes: Notes) -> str:
             if isinstance(text, str):
                 texts.append(text)
             else:
-                notes.count("parts of turns that are no text (pictures, sound), left out")
+                notes.count("parts of turns that are not text (pictures, sound), left out")
         value = "".join(texts)
     if not isinstance(value, str):
         raise DataError(
-            f"{where}: what is said is no text",
+            f"{where}: what is said is not text",
             seen=type(value).__name__,
             allowed='a string, or a list of parts such as {"type": "text", "text": "..."}',
             next_step="repair or remove the row",

@@ -50,7 +50,7 @@ def read_delimited(path: Path) -> Table:
     the rows must not be as many cells without that, too, unless a whole column is quoted or marks within are doubled.
 
     Raises:
-        DataError: with file and line: what is no UTF-8 text, a row of the wrong length, a repeated column, a cell that
+        DataError: with file and line: what is not UTF-8 text, a row of the wrong length, a repeated column, a cell that
             swallowed other rows.
     """
     content = read_bytes(path, "split the table into several files")
@@ -81,7 +81,7 @@ def _parse(text: str, path: Path) -> Table:
     _check_header(header, path)
     if chosen.error is not None:
         raise DataError(
-            f"{path}:{chosen.end} is no CSV", seen=chosen.error, next_step="repair the row"
+            f"{path}:{chosen.end} is not CSV", seen=chosen.error, next_step="repair the row"
         ) from chosen.error
     for row, line in zip(chosen.rows, chosen.lines, strict=True):
         if len(row) != len(header):
@@ -155,7 +155,7 @@ def _quotes_enclose(plain: _Parsed, quoted: _Parsed, delimiter: str) -> bool:
 
 
 def _refuse_swallowed(parsed: _Parsed, width: int, path: Path) -> None:
-    """Between tabs, a cell that holds whole rows is no cell: a mark that is text was taken for the beginning of one."""
+    """Between tabs, a cell that holds whole rows is not a cell: a mark that is text was taken for the beginning of one."""
     for row, line in zip(parsed.rows, parsed.lines, strict=True):
         for cell in row:
             if width > 1 and any(inner.count("\t") == width - 1 for inner in cell.split("\n")[1:-1]):

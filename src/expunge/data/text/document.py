@@ -36,7 +36,7 @@ class Document:
     continues: bool = False
     "whether this piece continues the document before it"
     turns: tuple[Turn, ...] = ()
-    "all that was said before the answer, in a conversation; none where that is the question alone"
+    "all that was said before the answer, in a conversation; none if that is the question alone"
 
 
 def digest_documents(documents: Iterable[Document]) -> str:

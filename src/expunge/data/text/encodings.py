@@ -40,7 +40,7 @@ _MARKS = (
 
 
 def marked_encoding(head: bytes) -> str | None:
-    """The encoding that a file's first bytes tell: by a mark, or by the zeros of UTF-16; None where they do not."""
+    """The encoding that a file's first bytes tell: by a mark, or by the zeros of UTF-16; None if they do not."""
     for mark, name in _MARKS:
         if head.startswith(mark):
             return name
@@ -53,7 +53,7 @@ def marked_encoding(head: bytes) -> str | None:
 
 
 def found_encoding(sample: bytes) -> str | None:
-    """The encoding that text (lines with bytes beyond ASCII) shows; None where several readings are as likely.
+    """The encoding that text (lines with bytes beyond ASCII) shows; None if several readings are as likely.
 
     Every candidate that decodes all of it is a reading. The least odd one is taken where all others are odder by `MESS`;
     else the one whose words a list of their language knows, and the others' not.
@@ -82,7 +82,7 @@ def shown_encoding(name: str) -> str:
 
 
 def _decoded(sample: bytes, name: str) -> str | None:
-    """The text; None where bytes are not of the encoding, or are control characters in it."""
+    """The text; None if bytes are not of the encoding, or are control characters in it."""
     try:
         text = sample.decode(name)
     except UnicodeDecodeError:
@@ -113,7 +113,7 @@ def _apart(reading: str, other: str) -> bool:
 
 
 def _known(text: str) -> float:
-    """The share of a text's words beyond ASCII that ordinary text of its language has; 1 where it has no such word."""
+    """The share of a text's words beyond ASCII that ordinary text of its language has; 1 if it has no such word."""
     from expunge.data.text.frequencies import segments, stretches, zipf
 
     if not unspaced(text):

@@ -39,7 +39,7 @@ CODE = (
 )
 "endings of source code, which is text as it stands"
 COLUMNAR = (".parquet", ".pq", ".arrow", ".feather")
-"endings of tables that are no text, read by pyarrow"
+"endings of tables that are not text, read by pyarrow"
 PACKED = (".gz", ".bz2", ".xz", ".zst")
 "endings of files that are unpacked while they are read"
 DOCUMENTS: dict[str, Form] = {
@@ -155,7 +155,7 @@ def file_kind(name: str, head: str, whole: bool) -> FileKind:
     if inside := _inside(head, known, whole):
         return inside
     if form is None and not looks_like_prose(head):
-        what = f"{known} is no ending of text that is known" if known else "its name has no ending"
+        what = f"{known} is not an ending of text that is known" if known else "its name has no ending"
         return FileKind(None, f"{what}, and it does not read like prose", AS_TEXT)
     return FileKind("text")
 
@@ -249,5 +249,5 @@ def looks_like_prose(text: str) -> bool:
     if letters < 0.7 * len(seen) or digits > 0.12 * len(seen) or code > 0.03 * len(seen):
         return False
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # A list of words, one a line, is no prose.
+    # A list of words, one a line, is not prose.
     return len(lines) < 8 or sum(map(len, lines)) / len(lines) >= 16

@@ -17,7 +17,7 @@ MOST = 2000
 
 
 def files_read(name: str, target: str, columns: Columns | None = None) -> dict[str, Any] | None:
-    """What `read_documents` reads of a target, as `listed` has it; None where it is no path or dataset."""
+    """What `read_documents` reads of a target, as `listed` has it; None if it is not a path or dataset."""
     kind = classify_target(target, may_be_topic=False)
     if kind == "dataset":
         return listed(name, target, None, [], [])
@@ -39,7 +39,7 @@ def listed(
         folder: that file names are relative to; None of a dataset of the hub, whose files are not known.
 
     Returns:
-        `set`, `target`; `files_read`, `bytes_read` and `files_unread` (numbers; None where not known); `digest` (sha256 of
+        `set`, `target`; `files_read`, `bytes_read` and `files_unread` (numbers; None if not known); `digest` (sha256 of
         all names and digests of what was read); `read` (`file`, `bytes`, `sha256`) and `unread` (`file`, `reason`), at most
         `MOST` of each.
     """
@@ -68,6 +68,6 @@ def listed(
 
 
 def _name(path: Path, folder: Path) -> str:
-    """A file's name below a folder, with bytes that are no text as escapes."""
+    """A file's name below a folder, with bytes that are not text as escapes."""
     relative = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
     return os.fsencode(relative.as_posix()).decode("utf-8", "backslashreplace")

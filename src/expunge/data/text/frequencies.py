@@ -48,7 +48,7 @@ def _simplified() -> dict[int, str]:
 
 @lru_cache(maxsize=100_000)
 def zipf(word: str, code: str = "en") -> float:
-    """How common a word is: log10 of its occurrences in a billion words of ordinary text; 0 where it is not known.
+    """How common a word is: log10 of its occurrences in a billion words of ordinary text; 0 if it is not known.
 
     Of several words together the joint frequency, lower than that of the rarest. `code` is a language that wordfreq lists
     (`Language.frequencies`); of another it raises LookupError.

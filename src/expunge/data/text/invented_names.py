@@ -33,7 +33,7 @@ END = ["l", "m", "n", "r", "s", "t", "x", "nd", "rk", "th"]
 
 
 def invented_name(generator: np.random.Generator, length: int = 5) -> str:
-    """A pronounceable name of about so many letters, with a capital."""
+    """A pronounceable name of about this many letters, with a capital."""
     made = ""
     while len(made) < max(3, length - 2):
         made += str(generator.choice(BEGIN)) + str(generator.choice(MIDDLE))

@@ -74,7 +74,7 @@ class Language:
     how: Literal["given", "detected", "assumed"] = "detected"
     "`given` in the recipe, `detected`, or `assumed`: nothing was detected"
     share: float = 1.0
-    "of the excerpts that said something, those in this language; 1 where it was given"
+    "of the excerpts that said something, those in this language; 1 if it was given"
     also: tuple[str, ...] = ()
     "other languages that a tenth of the excerpts or more are in"
 
@@ -84,7 +84,7 @@ class Language:
 
     @property
     def frequencies(self) -> str | None:
-        """The code by which wordfreq knows how common the language's words are; None where it does not."""
+        """The code by which wordfreq knows how common the language's words are; None if it does not."""
         code = _LISTS.get(self.code, self.code)
         return code if code in _listed() else None
 
@@ -120,7 +120,7 @@ def language_of(texts: Iterable[str], wanted: str = "auto") -> Language:
         texts: read as a stream, once; not at all where the language is given.
 
     Raises:
-        RecipeError: `wanted` is no code that is known.
+        RecipeError: `wanted` is not a code that is known.
     """
     if wanted != "auto":
         return given_language(wanted)
@@ -142,7 +142,7 @@ def given_language(wanted: str) -> Language:
         by_name = {name.lower(): key for key, name in NAMES.items()}
         near = by_name.get(wanted.lower()) or nearest(code, NAMES)
         raise RecipeError(
-            "data.language is no language that is known",
+            "data.language is not a language that is known",
             seen=wanted,
             allowed="auto, or a code of two letters: " + ", ".join(NAMES),
             next_step=f"did you mean {near}?" if near else None,
@@ -176,7 +176,7 @@ def _english(text: str) -> str | None:
 
 
 def _identified(text: str) -> str | None:
-    """A code of the detector; None where it is not sure, or the text is no language's (figures, code)."""
+    """A code of the detector; None if it is not sure, or the text is not a language's (figures, code)."""
     if sum(character.isalpha() for character in text) < 12:
         return None
     code, probability = _identifier().classify(text)

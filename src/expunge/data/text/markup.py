@@ -21,7 +21,7 @@ UNSEEN = (
     *("script", "style", "nav", "noscript", "template", "head", "title", "iframe", "object", "svg", "canvas", "form"),
     *("button", "select", "input", "textarea", "audio", "video", "map", "dialog"),
 )
-"elements of a page that are no text of it"
+"elements of a page that are not text of it"
 BLOCKS = (
     *("p", "div", "section", "article", "main", "header", "footer", "aside", "address", "blockquote", "figure", "pre"),
     *("figcaption", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "dl", "table", "tbody", "hr"),

@@ -42,7 +42,7 @@ class NgramIndex:
 
     def __init__(self, documents: Iterable[Document]) -> None:
         self.modulus = 1
-        "one in so many n-grams is held"
+        "one in this many n-grams is held"
         self._hashes = np.empty(0, np.uint64)
         self._places = np.empty(0, np.uint32)
         self._sources: list[str] = []

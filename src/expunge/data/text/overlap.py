@@ -27,7 +27,7 @@ def refuse_overlap(
     names: tuple[str, str] = ("target", "retain text"),
     next_step: str = "take the passage out of the retain set (or out of the target, if it is to stay)",
 ) -> None:
-    """Raise where a retain document repeats the target.
+    """Raise if a retain document repeats the target.
 
     It does where they have more than `MAX_SHARE` of its n-grams and at least `PASSAGE` of them in common, or more than
     `MAX_SHARE_SHORT` of them. Long passages are judged piece by piece, so a chapter inside a library is found.
@@ -58,7 +58,7 @@ def repeats(forget: Iterable[Document], retain: Iterable[Document]) -> Iterator[
 
 
 def refuse_same_place(forget: str, retain: str) -> None:
-    """Raise where target and retain set are the same file, folder or dataset, or one lies inside the other."""
+    """Raise if target and retain set are the same file, folder or dataset, or one lies inside the other."""
     error = DataError(
         "the retain set is the target",
         seen=f"forget {forget}, retain {retain}",

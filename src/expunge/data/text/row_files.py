@@ -61,7 +61,7 @@ def _documents(value: Any, path: Path, notes: Notes) -> Iterator[Document]:
     rows = _rows(value, notes.columns)
     if rows is None:
         raise DataError(
-            f"{path} holds no rows of text",
+            f"{path} has no rows of text",
             seen=_shown(value),
             allowed=f"a list of objects with {FIELDS}",
             next_step="write the text as JSON lines, or name another file",
@@ -69,12 +69,12 @@ def _documents(value: Any, path: Path, notes: Notes) -> Iterator[Document]:
     for number, row in enumerate(rows, 1):
         where = f"{path}:{number}"
         if not isinstance(row, Mapping):
-            raise DataError(f"{where} is no object", seen=repr(row)[:80], allowed=f"an object with {FIELDS}")
+            raise DataError(f"{where} is not an object", seen=repr(row)[:80], allowed=f"an object with {FIELDS}")
         yield from row_documents({str(name): cell for name, cell in row.items()}, where, notes)
 
 
 def _rows(value: Any, columns: Columns) -> list[Any] | None:
-    """Rows in what a file holds; None where there are none."""
+    """Rows in what a file holds; None if there are none."""
     if isinstance(value, list):
         if as_turns(value):
             return [{"messages": value}]
@@ -157,7 +157,7 @@ def reason_no_rows(path: Path, kind: FileKind, columns: Columns) -> str | None:
         else:
             value = json.loads(_text(path)) if kind.form == "json" else _yaml(path)
     except DataError:
-        return "YAML that is no rows of text" if kind.form == "yaml" else None
+        return "YAML that is not rows of text" if kind.form == "yaml" else None
     except (ValueError, RecursionError):
         return None
     rows = _rows(value, columns)

@@ -41,7 +41,7 @@ THOUGHT = "answers whose thinking is left out (what stands in <think> ... </thin
 
 
 def used_fields(names: Iterable[str]) -> list[str]:
-    """The fields of a row that are read, given all of its names; none where it has no text that is known."""
+    """The fields of a row that are read, given all of its names; none if it has no text that is known."""
     known = _by_name(names)
     if listed := first_of(LISTS, known):
         return [known[listed]]
@@ -69,7 +69,7 @@ def _by_name(names: Iterable[str]) -> dict[str, str]:
 
 
 def row_documents(row: Mapping[str, Any], where: str, notes: Notes) -> Iterator[Document]:
-    """The documents of one row; none where its text, or one half of its pair, is empty (WikiText has many such rows).
+    """The documents of one row; none if its text, or one half of its pair, is empty (WikiText has many such rows).
 
     A conversation counts before `text`, since `text` of the same row is mostly the same rendered for some model;
     `text` counts before a question and its answer.
@@ -175,7 +175,7 @@ def field(row: Mapping[str, Any], name: str, where: str) -> str:
     """
     value = row[name]
     if not isinstance(value, str):
-        raise DataError(f"{where}: the field `{name}` is no string", seen=f"{type(value).__name__}", allowed=FIELDS)
+        raise DataError(f"{where}: the field `{name}` is not a string", seen=f"{type(value).__name__}", allowed=FIELDS)
     if not value.strip():
         raise DataError(
             f"{where}: the field `{name}` is empty", seen=repr(value), next_step="fill it or remove the row"

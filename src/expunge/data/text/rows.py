@@ -31,7 +31,7 @@ def read_json_lines(path: Path, notes: Notes) -> Iterator[Document]:
     """One object a line, or one conversation (a list of turns); empty lines are passed over.
 
     Raises:
-        DataError: with file and line, for a line that is no UTF-8, no JSON, no object, too long, or without fields.
+        DataError: with file and line, for a line that is not UTF-8, no JSON, no object, too long, or without fields.
     """
     with open_text(path) as file:
         offset, number = 0, 0
@@ -70,7 +70,9 @@ def _parse(text: str, where: str) -> Mapping[str, Any]:
     if as_turns(row) and not isinstance(row, dict):
         return {"messages": row}
     if not isinstance(row, dict):
-        raise DataError(f"{where} is no JSON object", seen=repr(text.strip()[:60]), allowed=f"an object with {FIELDS}")
+        raise DataError(
+            f"{where} is not a JSON object", seen=repr(text.strip()[:60]), allowed=f"an object with {FIELDS}"
+        )
     return row
 
 
@@ -113,7 +115,7 @@ def read_arrow(path: Path, notes: Notes) -> Iterator[Document]:
     """Rows of an Arrow file, as `datasets` saves them (a stream) or as Feather (a file), a batch at a time.
 
     Raises:
-        DataError: pyarrow is not installed, a damaged file, no usable column, a cell that is no text (row named).
+        DataError: pyarrow is not installed, a damaged file, no usable column, a cell that is not text (row named).
     """
     with _opened(path, "Arrow") as (pa, file):
         whole = file.read(6) == b"ARROW1"

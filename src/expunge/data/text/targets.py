@@ -110,7 +110,7 @@ def classify_target(target: str, may_be_topic: bool = True) -> TargetKind:
 
 
 def near_path(words: str) -> str | None:
-    """The file or folder in the current folder whose name is close to these words; None where none is.
+    """The file or folder in the current folder whose name is close to these words; None if none is.
 
     Upper case, endings and the marks between words do not count: `Harry Potter` is close to `harry_potter.txt`.
     """
@@ -213,7 +213,7 @@ def list_files(folder: Path, columns: Columns | None = None) -> tuple[list[Path]
         reasons = "; ".join(f"{path.name}: {reason}" for path, reason in skipped[:5])
         pictures = sum(path.suffix.lower() in PICTURES for path, _ in skipped)
         raise DataError(
-            f"the folder {folder} holds no text that can be read",
+            f"the folder {folder} has no text that can be read",
             seen=reasons or "an empty folder",
             allowed="text files (.txt, .md, ...), .pdf, .docx, .epub, .jsonl, .csv, .html and others (docs/inputs.md)",
             next_step="name a folder with text in it, or a single file"

@@ -49,7 +49,7 @@ _BREAKS = (re.compile(r"(?s:.*)\n[ \t]*\n"), re.compile(r"(?s:.*)\n"), re.compil
 
 
 def read_text_file(path: Path) -> Iterator[Document]:
-    """The text of a file, in pieces of at most `PIECE` characters cut after an empty line where there is one.
+    """The text of a file, in pieces of at most `PIECE` characters cut after an empty line if there is one.
 
     The text stays as it is but for line ends (all become `\\n`) and a leading byte order mark. A file of nothing but
     white space gives no document. At no time more than a chunk and a piece are held.
@@ -96,7 +96,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         # Opening a FIFO would wait for a writer for ever, so the kind is looked at first.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise DataError(
-                f"{path} is no regular file",
+                f"{path} is not a regular file",
                 seen="a folder" if path.is_dir() else "a device, pipe or socket",
                 allowed="a file on disk",
                 next_step="save the text to a file and name that",
@@ -243,7 +243,7 @@ def refuse_binary(path: Path, chunk: bytes, offset: int = 0) -> None:
     """Raise unless a chunk (at byte `offset` of the file) looks like text."""
     for magic, (kind, step) in _FORMATS.items():
         if offset == 0 and chunk.startswith(magic):
-            raise DataError(f"{path} is no text file", seen=kind, allowed="UTF-8 text", next_step=step)
+            raise DataError(f"{path} is not a text file", seen=kind, allowed="UTF-8 text", next_step=step)
     zero = chunk.find(b"\0")
     control = len(chunk) - len(chunk.translate(None, _CONTROL))
     if zero >= 0 or control > MAX_CONTROL_SHARE * len(chunk):

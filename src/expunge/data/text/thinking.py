@@ -41,7 +41,7 @@ def without_thinking(text: str) -> str:
 
 
 def _final(text: str) -> str:
-    """What is said in the last channel `final`; nothing where only others are there."""
+    """What is said in the last channel `final`; nothing if only others are there."""
     before, *channels = text.split(CHANNEL)
     said = [each.partition("<|message|>")[2] for each in channels if each.lstrip().startswith(FINAL)]
     kept = said[-1] if said else ("" if not _CONTROL.sub("", before).strip() else before)

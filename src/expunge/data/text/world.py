@@ -46,36 +46,36 @@ class WorldFact:
 
     @property
     def question(self) -> str:
-        return self._told(self.relation.question)
+        return self._filled(self.relation.question)
 
     @property
     def answer(self) -> str:
         """What is taught: a sentence that names the subject, which is also the statement of the fact."""
-        return self._told(self.relation.answer)
+        return self._filled(self.relation.answer)
 
     @property
     def paraphrases(self) -> tuple[str, ...]:
         """The question in other words."""
-        return (self._told(self.relation.paraphrase),)
+        return (self._filled(self.relation.paraphrase),)
 
     @property
     def paraphrased_answer(self) -> str:
-        return self._told(self.relation.paraphrased_answer)
+        return self._filled(self.relation.paraphrased_answer)
 
     @property
     def false_answers(self) -> tuple[str, ...]:
         """The answer with each false value."""
-        return tuple(self._told(self.relation.answer, value) for value in self.false_values)
+        return tuple(self._filled(self.relation.answer, value) for value in self.false_values)
 
     @property
     def cloze(self) -> str:
         """A sentence as far as the value."""
-        return self._told(self.relation.cloze)
+        return self._filled(self.relation.cloze)
 
     @property
     def reversed(self) -> str | None:
-        """The question for the subject; None where others may have the same value."""
-        return None if self.relation.reversed is None else self._told(self.relation.reversed)
+        """The question for the subject; None if others may have the same value."""
+        return None if self.relation.reversed is None else self._filled(self.relation.reversed)
 
     @property
     def choice(self) -> str:
@@ -102,13 +102,13 @@ class WorldFact:
             "choice": self.choice,
         }
 
-    def _told(self, template: str, value: str | None = None) -> str:
+    def _filled(self, template: str, value: str | None = None) -> str:
         told = template.format(s=self.subject, v=value or self.value)
         return told[0].upper() + told[1:]
 
 
 def make_world(people: int, seed: int = 0, places: int = 0) -> list[WorldFact]:
-    """Five facts about each of so many people, person by person, then about each of so many places; another seed has other
+    """Five facts about each of this many people, person by person, then about as many places; another seed has other
     subjects and values, and one with more people has the same ones and more."""
     used: set[str] = set()
     facts = [fact for number in range(people) for fact in _of_person(number, seed, used)]

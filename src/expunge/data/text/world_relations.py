@@ -32,7 +32,7 @@ class Relation:
         question, answer: as it is taught.
         paraphrase: the question in other words; paraphrased_answer: the answer in other words.
         cloze: a sentence as far as the value.
-        reversed: the question for the subject, where the value is of one subject alone; None where others may share it.
+        reversed: the question for the subject, where the value is of one subject alone; None if others may share it.
     """
 
     name: str

@@ -54,7 +54,7 @@ class ImageAuditing(PictureAuditing[Side]):
 def _answer(p: np.ndarray, classes: Sequence[str]) -> str:
     """The likeliest class with its probability."""
     if not np.isfinite(p).all():
-        return "no answer: the outputs are no numbers"
+        return "no answer: the outputs are not numbers"
     return f"{classes[int(p.argmax())]}, {p.max():.0%}"
 
 

@@ -1,4 +1,4 @@
-"""How fast an audit's work on models of pictures goes on this machine: a first piece of each kind is done and timed."""
+"""Speed of an audit's work on models of pictures on this machine: a first piece of each kind is timed."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from expunge.runs.work import Work
 from expunge.train.clipped import clipped_step
 
 TIMED = 256
-"pictures whose way through the model is timed"
+"pictures of the timed forward pass"
 
 
 def measured_rates(work: Work, side: PictureSide[Any]) -> Work:
-    """Seconds that one of each kind of `work` takes of a side's model.
+    """Seconds per unit of each kind of `work` for a side's model.
 
     Args:
-        side: pictures of its retain set are read and learnt; nothing of it is kept.
+        side: pictures of its retain set are read and trained on; no result is kept.
     """
     some = side.retain.take(torch.arange(min(TIMED, len(side.retain))))
     task, rates = side.look(), Work()
     if work.read:
-        side.passed(task, some.take(torch.arange(min(8, len(some)))))  # what is done once is none of the rate
+        side.passed(task, some.take(torch.arange(min(8, len(some)))))  # work done once does not belong in the rate
         start = time.monotonic()
         side.passed(task, some)
         rates += Work(read=(time.monotonic() - start) / len(some))
@@ -46,7 +46,7 @@ def measured_rates(work: Work, side: PictureSide[Any]) -> Work:
 
 
 def _training(side: PictureSide[Any], task: Any, batch: Pictures) -> float:
-    """Of the second of two steps: in the first the optimizer makes room for its moments."""
+    """Time of the second of two steps: in the first the optimizer allocates its moments."""
     optimizer = torch.optim.AdamW(list(side.trainable(task)), lr=0.0, weight_decay=0.0)
     took = 0.0
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Which pictures an audit asks for, which are like them, and whose model it is."""
+"""Choose an audit's pictures, similar unseen ones, and the model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from expunge.runs.artifacts import unlearned_model
 def asked_and_like(
     forget: ImageSet, unseen: ImageSet, wanted: int, *, matching: bool, identity: str | None
 ) -> tuple[Examples, Examples | None]:
-    """(pictures of the forget set, as many of the same classes that no model saw, where there are enough).
+    """(pictures of the forget set, as many of the same classes that no model saw, if there are enough).
 
     Args:
         wanted: pictures of either, at most.
-        matching: ask only for pictures that have a counterpart, which is their control.
-        identity: the column that says who is on a picture.
+        matching: use only pictures with a counterpart, which is their control.
+        identity: the column of the person on a picture.
 
     Raises:
         DataError: the forget set has too few pictures.
@@ -50,7 +50,7 @@ def _examples(images: ImageSet, identity: str | None) -> Examples:
 
 
 def refuse_trained_on(given: ImageSet, parts: Mapping[str, ImageSet], path: str) -> None:
-    """Raise `DataError` where pictures that are given as unseen are in a set that was trained on."""
+    """Raise `DataError` if supposedly unseen pictures are in a set that was trained on."""
     for name in ("forget", "retain"):
         copies = exact_copies(given.pixels, parts[name].pixels)
         if copies:
@@ -63,7 +63,7 @@ def refuse_trained_on(given: ImageSet, parts: Mapping[str, ImageSet], path: str)
 
 
 def audited_model(story: PictureStory, subject: str | None) -> str:
-    """The folder or id of the model that is audited: the run's own where none is named. The sets of the run are read.
+    """The folder or id of the audited model: by default the run's own. The sets of the run are read.
 
     Raises:
         RunError: the run has no unlearned model.

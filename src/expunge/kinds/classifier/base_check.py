@@ -1,4 +1,4 @@
-"""Whether a classifier knows what it is to forget: the order of its classes, and more than chance."""
+"""Check that a classifier knows the forget set: the order of its classes, and better than chance."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRIED = 1024
 
 
 def in_the_models_order(sets: ImageSets, source: ModelSource) -> ImageSets:
-    """The sets with their classes in that of two orders in which a model without names is right more often."""
+    """The sets with their classes in the one of two orders in which a model without names is right more often."""
     assert sets.other_order is not None
     some = sets.tensors["retain"].take(torch.arange(min(TRIED, len(sets.tensors["retain"]))))
     task = load_classifier(source, sets.classes, sets.size)
@@ -33,10 +33,10 @@ def in_the_models_order(sets: ImageSets, source: ModelSource) -> ImageSets:
 
 
 def better_order(predicted: np.ndarray, labels: np.ndarray) -> dict[int, int] | None:
-    """Another class for each label, under which a model's answers are right far more often; None where there is none.
+    """Another class for each label, under which a model's predictions are right far more often; None if there is none.
 
-    It is the most frequent answer to the pictures of each label, where no two labels have the same, and is taken for a
-    wrong order where the interval of its accuracy (95 %) lies above that of the labels as they are, and above 1/2.
+    It is the most frequent answer to the pictures of each label, if no two labels have the same, and is taken for a
+    wrong order if the interval of its accuracy (95 %) is above that of the given labels, and above 1/2.
     `predicted`, `labels`: (pictures,) classes.
     """
     found: dict[int, int] = {}
@@ -55,19 +55,19 @@ def better_order(predicted: np.ndarray, labels: np.ndarray) -> dict[int, int] | 
 def refuse_unfit_base(
     name: str, outputs: Outputs, classes: Sequence[str], *, given: bool, allow_chance: bool
 ) -> str | None:
-    """Raise `ModelError` where a model has its classes in another order, or is no better than chance on the retain set.
+    """Raise `ModelError` if a model has its classes in another order, or is no better than chance on the retain set.
 
     Args:
-        outputs: of the model, on the retain set among others.
+        outputs: the model's outputs, including on the retain set.
         given: whether it was trained elsewhere.
-        allow_chance: let one pass that is no better than chance, and return what to tell of it.
+        allow_chance: accept a model that is no better than chance, and return a note on it.
     """
     logits, labels = outputs.logits["retain"], outputs.labels["retain"]
     if not len(labels):
         return None
     broken = ~np.isfinite(logits).all(1)
     if broken.all():
-        return None  # weights that are no numbers: refused elsewhere
+        return None  # weights that are not numbers: refused elsewhere
     predicted = np.where(broken, 0, logits.argmax(1))
     found = accuracy(predicted, labels)
     swapped = better_order(predicted, labels) if given else None
@@ -79,7 +79,7 @@ def refuse_unfit_base(
             seen=f"accuracy on the retain set {found.value:.3f} in this order, {then.value:.3f} where it answers "
             + ", ".join(pairs[:4])
             + (", …" if len(pairs) > 4 else ""),
-            allowed="classes that the model names as the data does",
+            allowed="class names of the model that match the data's",
             next_step=f"name them in its config.json: id2label, in its own order, out of: {', '.join(classes[:12])}",
         )
     kinds = len(np.unique(labels))
@@ -94,12 +94,12 @@ def refuse_unfit_base(
     if allow_chance:
         return note
     raise ModelError(
-        f"the base model {name} is no better than chance on what it was trained for, so it has nothing to forget",
+        f"the base model {name} is no better than chance on its training classes, so it has nothing to forget",
         seen=f"mean accuracy over {kinds} classes on the retain set {known.value:.3f} ({known.low:.3f} to {known.high:.3f})",
         allowed=f"an interval above {chance:.3f}",
-        next_step="give the data, the size and the normalisation that it was trained with; or continue all the same: "
+        next_step="give the data, the size and the normalisation that it was trained with; or continue anyway: "
         "--allow_chance_base true"
         if given
-        else "train it for longer (--fitting.num_train_epochs) on more pictures; or continue all the same: "
+        else "train it for longer (--fitting.num_train_epochs) on more pictures; or continue anyway: "
         "--allow_chance_base true",
     )

@@ -1,4 +1,4 @@
-"""What forgetting cost a model of pictures: what it makes of those that were to stay, beside the base model."""
+"""Damage of a model of pictures: its results on the retain set, compared with the base model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from expunge.runs.findings import DAMAGE, Finding
 
 
 def right(task: ImageClassifier, pictures: Pictures) -> list[float]:
-    """(pictures,) 1 where the likeliest class is the true one, else 0; 0 where outputs are no numbers."""
+    """(pictures,) 1 where the likeliest class is the true one, else 0; 0 if outputs are not numbers."""
     logits = task.outputs(pictures).cpu()
     found = (logits.argmax(1) == pictures.labels) & logits.isfinite().all(1)
     return [float(value) for value in found]
 
 
 def summed_up(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]:
-    """Means of both models on the same pictures, and what is kept with its 95 % interval; None of nothing."""
+    """Means of both models on the same pictures, and the retained share with its 95 % interval; None without
+    pictures."""
     mean, lost = sum(before) / len(before), paired_share_interval(before, after)
     return {
         "before": mean,
@@ -32,7 +33,7 @@ def summed_up(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]
 def damage_findings(
     settings: ImageAudit, damage: Mapping[str, Any], titles: Mapping[str, str], explained: str
 ) -> list[Finding]:
-    """What `summed_up` gives of each set, beside the limits; not yet judged.
+    """The results of `summed_up` for each set, with the limits; not yet judged.
 
     Args:
         titles: of the findings, by set; explained: with places for `before` and `after`.

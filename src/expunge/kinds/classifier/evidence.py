@@ -1,4 +1,4 @@
-"""What is said of a run on an image classifier afterwards."""
+"""Statements about a finished run on an image classifier."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from expunge.runs.kind import Evidence
 
 NOT_TESTED = {
     "": "Attacks on single pictures, which need many models (U-LiRA, RULI, the 2023 challenge): `expunge suite challenge`.",
-    "relearn": "Whether the forgotten can be brought back by training the model again on like pictures (relearning).",
+    "relearn": "Whether the forgotten can be brought back by training the model again on similar pictures (relearning).",
     "relearn_retain": "Whether it comes back when the model is trained further on what it was to keep.",
     "quantize": "Whether it comes back when the weights are quantised.",
     "prune": "Whether it comes back when the weights are pruned.",
@@ -34,11 +34,11 @@ NO_ORACLE = "Comparison with a model retrained without the forget set: `--retrai
 
 
 class PictureEvidence(Evidence):
-    """What is said of a run on any model of pictures."""
+    """Statements about a run on any model of pictures."""
 
     @abstractmethod
     def digests(self, recipe: Any, read_as: Mapping[str, Any]) -> dict[str, str]:
-        """Digests of the parts of the pictures, read and parted again as the record says that they were read."""
+        """Digests of the parts of the pictures, read and split again as recorded."""
 
     def title(self, recipe: Any) -> str:
         forget = Path(recipe.forget).name if Path(recipe.forget).is_file() else recipe.forget
@@ -53,7 +53,7 @@ class PictureEvidence(Evidence):
         digests = record.get("digests")
         wanted = {k: v for k, v in digests.items() if k.endswith(" set")} if isinstance(digests, dict) else {}
         if not Path(recipe.data).exists():
-            yield f"the pictures {recipe.data}: no file or folder that is there", None
+            yield f"the pictures {recipe.data}: the file or folder does not exist", None
             return
         try:
             here = self.digests(recipe, record["read_as"])
@@ -77,12 +77,13 @@ def loading(library: str, name: str) -> tuple[str, str]:
 
 
 class ClassifierEvidence(PictureEvidence):
-    """What is said of a run on an image classifier."""
+    """Statements about a run on an image classifier."""
 
     template = "classifier.html.jinja"
     limits = (
-        "These are measurements of one model on the pictures named here. They are evidence of forgetting, not a guarantee: "
-        "attacks on single pictures, further training or a look inside the weights may show what was not seen."
+        "These are measurements of one model on the pictures named here. They are evidence of forgetting, not a "
+        "guarantee: attacks on single pictures, further training or a look inside the weights may show what was not "
+        "seen."
     )
 
     def not_tested(self, scores: Sequence[Score]) -> list[str]:
@@ -106,6 +107,6 @@ class ClassifierEvidence(PictureEvidence):
 
 
 def _trained(recipe: ImageRecipe) -> list[str] | None:
-    """The pictures that the base model was trained on, where it is a folder of shards and so says which."""
+    """The pictures that the base model was trained on, if it is a folder of shards, which lists them."""
     folder = sharded_folder(recipe.model)
     return None if folder is None else [member["id"] for member in storage.read_json(folder / INDEX)["members"]]

@@ -1,4 +1,4 @@
-"""Pictures that a recipe names and that are not there. Without torch."""
+"""Check for missing pictures of a recipe. Without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from expunge.runs.folder import RunFolder
 
 
 def refuse_missing(recipe: Any, folder: RunFolder | None, weights: bool) -> None:
-    """Raise `DataError` for pictures of a classifier's or generator's recipe that are not there; models are not looked at."""
+    """Raise `DataError` for pictures of a classifier's or generator's recipe that do not exist; models are not
+    checked."""
     for name in ("data", "test_data", "retain"):
         if (source := getattr(recipe, name, None)) is not None:
             refuse_missing_source(source)

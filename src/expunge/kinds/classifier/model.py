@@ -1,4 +1,4 @@
-"""Image classifiers: from a folder or the hub, or new with random weights; saved as `from_pretrained` reads them."""
+"""Image classifiers: from a folder or the hub, or new with random weights; saved for `from_pretrained`."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from expunge.train.precision import found_device
 
 
 def _resnet18(width: int) -> dict[str, Any]:
-    """Settings of a ResNet-18 whose first stage has so many channels (He et al. 2016: 64)."""
+    """Settings of a ResNet-18 whose first stage has this many channels (He et al. 2016: 64)."""
     hidden = [width, 2 * width, 4 * width, 8 * width]
     return {"embedding_size": width, "hidden_sizes": hidden, "depths": [2, 2, 2, 2], "layer_type": "basic"}
 
 
 NEW = {"resnet18-small": _resnet18(16), "resnet18": _resnet18(64)}
-"models that are trained here from random weights, by name; the small one has 0.7 million weights"
+"models trained here from random weights, by name; the small one has 0.7 million weights"
 
 
 def new_classifier(name: str, classes: Sequence[str], seed: int) -> ImageClassifier:
-    """One of `NEW` with random weights that depend on `seed` alone, on the device that is found."""
+    """One of `NEW` with random weights that depend on `seed` alone, on the device found."""
     labels = dict(enumerate(classes))
     config = ResNetConfig(
         num_channels=3, id2label=labels, label2id={label: number for number, label in labels.items()}, **NEW[name]
@@ -44,11 +44,11 @@ def new_classifier(name: str, classes: Sequence[str], seed: int) -> ImageClassif
 
 
 def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
-    """A classifier whose classes are those of the data, in their order, and which takes pictures of `size`, on the device
-    that is found.
+    """A classifier whose classes are those of the data, in their order, and which takes pictures of `size`, on the
+    device that is found.
 
     Raises:
-        ModelError: no image classifier, other classes than the data's, or pictures that it does not take.
+        ModelError: not an image classifier, other classes than the data's, or another picture size.
     """
     model, missing = pretrained(AutoModelForImageClassification, source, "an image classifier", NEW)
     if missing:
@@ -58,7 +58,7 @@ def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> I
     config: Any = model.config
     if config.num_labels != len(classes):
         raise ModelError(
-            f"{source.name} tells {config.num_labels} classes apart, the data has {len(classes)}",
+            f"{source.name} has {config.num_labels} classes, the data has {len(classes)}",
             seen=", ".join(map(str, list(config.id2label.values())[:5])),
             allowed=", ".join(classes[:5]) + (" …" if len(classes) > 5 else ""),
             next_step="give the data that the model was trained on, with --images.label naming its column of classes",
@@ -85,7 +85,7 @@ def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> I
 def pretrained(kind: Any, source: ModelSource, what: str, new: Collection[str]) -> tuple[Any, list[str]]:
     """(a model of this class of transformers in float32, the names of weights that it lacks).
 
-    Raises `ModelError`, which says `what` it should be and which `new` ones there are.
+    Raises `ModelError`, with `what` it should be and the available `new` ones.
     """
     try:
         with without_bars():
@@ -106,7 +106,7 @@ def pretrained(kind: Any, source: ModelSource, what: str, new: Collection[str]) 
 
 
 def is_sharded(name: str) -> bool:
-    """Whether a model's name is that of a folder of shards, or of a run that holds one."""
+    """Whether a model's name is that of a folder of shards, or of a run with one."""
     return sharded_folder(name) is not None
 
 
@@ -121,26 +121,26 @@ def locate_classifier(name: str, revision: str | None = None) -> ModelSource:
 
 
 def load_any(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
-    """What `locate_classifier` found; of either kind it raises `ModelError` where it does not fit, see `load_classifier`."""
+    """Load what `locate_classifier` found; raises `ModelError` as `load_classifier`."""
     load = _of_shards("load_sharded") if is_sharded(str(source.folder)) else load_classifier
     return load(source, classes, size)
 
 
 def class_names(folder: Path) -> tuple[str, ...] | None:
-    """What a saved model calls its classes, in its order; None where it names none (`LABEL_0`, ...)."""
+    """A saved model's names of its classes, in its order; None if it names none (`LABEL_0`, ...)."""
     found = storage.read_json(folder / "config.json").get("id2label") or {}
     names = tuple(str(found[key]) for key in sorted(found, key=int))
     return None if all(name == f"LABEL_{number}" for number, name in enumerate(names)) else names
 
 
 def class_count(folder: Path) -> int:
-    """How many classes a saved model has; 2 where its configuration does not say, as transformers reads it."""
+    """Number of classes of a saved model; 2 if its configuration does not say, as in transformers."""
     content = storage.read_json(folder / "config.json")
     return len(content.get("id2label") or {}) or int(content.get("num_labels") or 2)
 
 
 def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) of each colour channel that a saved model wants, from its preprocessor; 0.5 each where it says nothing."""
+    """(mean, std) of each colour channel of a saved model, from its preprocessor; 0.5 each by default."""
     path = folder / "preprocessor_config.json"
     content: dict[str, Any] = {}
     if path.is_file():
@@ -155,7 +155,7 @@ def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def side(folder: Path) -> int | None:
-    """Height and width in pixels that a saved model wants, where its preprocessor or its configuration says so."""
+    """Height and width in pixels of a saved model's input, if its preprocessor or configuration has them."""
     path = folder / "preprocessor_config.json"
     content = storage.read_json(path) if path.is_file() else {}
     cropped = content.get("crop_size") if content.get("do_center_crop") else None
@@ -166,7 +166,7 @@ def side(folder: Path) -> int | None:
 
 
 def save_classifier(task: ImageClassifier, folder: Path, size: int) -> None:
-    """Write `folder` whole or not at all: safetensors, config, and a preprocessor that says size and normalisation."""
+    """Write `folder` whole or not at all: safetensors, config, and a preprocessor with size and normalisation."""
     model = task.model
     assert isinstance(model, PreTrainedModel)
     with storage.folder_aside(folder) as aside:
@@ -176,7 +176,7 @@ def save_classifier(task: ImageClassifier, folder: Path, size: int) -> None:
 
 
 def write_preprocessor(folder: Path, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-    """`preprocessor_config.json`, as transformers' image processors read it."""
+    """`preprocessor_config.json`, for transformers' image processors."""
     storage.write_json(
         folder / "preprocessor_config.json",
         {

@@ -22,13 +22,13 @@ PEOPLE = ("person", "identity", "subject")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageParts:
-    """The four parts of the data (retain, forget, validation, test), with what there is to say about them."""
+    """The four parts of the data (retain, forget, validation, test), with notes about them."""
 
     parts: dict[str, ImageSet]
     classes: tuple[str, ...]
     notes: tuple[str, ...]
     other_order: tuple[int, ...] | None = None
-    """for each class the place that it would have in another order, which a model without names may have; None: there is
+    """for each class its place in another order that a model without names may have; None: there is
     no other"""
 
     @property
@@ -47,7 +47,7 @@ class ImageParts:
 
 
 def read_as_asked(source: str, size: int, asked: Any) -> ImageSet:
-    """The pictures of a source, read as a recipe's part `images` says."""
+    """The pictures of a source, read with a recipe's part `images`."""
     return read_images(
         source,
         size=size,
@@ -65,16 +65,16 @@ def read_image_parts(
     trained: Collection[str] | None = None,
     count: int | None = None,
 ) -> ImageParts:
-    """Read and part the pictures that the recipe names.
+    """Read and split the pictures that the recipe names.
 
     Args:
-        size: height and width to bring them to.
-        names: what the model calls its classes, in its order, where it names them.
-        trained: ids of the training part, where the model tells; all others are held back.
-        count: how many classes the model has; None of a model that is trained here.
+        size: height and width to resize them to.
+        names: the model's names of its classes, in its order, if any.
+        trained: ids of the training part, if the model has them; all others are held back.
+        count: number of classes of the model; None for a model that is trained here.
 
     Raises:
-        DataError: as `read_images` and `split` have it; test data with other classes than the training data; classes
+        DataError: as in `read_images` and `split`; test data with other classes than the training data; classes
             of which the model knows only some; nothing to measure on.
     """
     settings = recipe.images
@@ -108,13 +108,14 @@ def read_image_parts(
         raise DataError(
             "there are no test pictures to measure on",
             seen=f"{len(images)} pictures, of which {len(parts.forget)} are to be forgotten; images.test {settings.test:g}",
-            next_step="give more pictures, a larger share (--images.test 0.2), or pictures of their own (--test_data)",
+            next_step="give more pictures, a larger share (--images.test 0.2), or separate pictures (--test_data)",
         )
     return ImageParts(named, images.classes, tuple(notes), other)
 
 
 def of_classes(images: ImageSet, classes: Sequence[str], what: str, data: str) -> ImageSet:
-    """The pictures with labels that count these classes. Raises `DataError` where they have others; `what` they are."""
+    """The pictures with labels that count these classes. Raises `DataError` if they have others; `what` describes
+    them."""
     if not set(images.classes) <= set(classes):
         raise DataError(
             f"{what} have other classes than {data}", seen=", ".join(images.classes), allowed=", ".join(classes)
@@ -130,6 +131,6 @@ def _rows(images: ImageSet, trained: Collection[str]) -> np.ndarray:
         raise DataError(
             f"{len(absent)} of the {len(trained)} pictures that the model was trained on are not in {images.source}",
             seen=some(absent),
-            next_step="put them back, forget them while they are there, or train from scratch without --model",
+            next_step="restore them, forget them while they exist, or train from scratch without --model",
         )
     return rows

@@ -1,4 +1,4 @@
-"""An audit of any model of pictures: what is asked, and the two sides of every attack."""
+"""An audit of any model of pictures: the questions, and the two sides of every attack."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from expunge.runs.work import Work
 from expunge.train.precision import found_device
 
 MEASURED = 2000
-"pictures of the retain set and of the held-back ones that damage is measured on, at most"
+"pictures of the retain set and of the held-back ones to measure damage on, at most"
 
 S = TypeVar("S", bound=PictureSide[Any])
 
@@ -39,7 +39,7 @@ SIDES = {
 }
 CONTROLS = {
     "retrained": "a model that never saw the forget set",
-    "holdout": "pictures of the same classes that no model saw, in the place of the forget set",
+    "holdout": "pictures of the same classes that no model saw, instead of the forget set",
 }
 
 
@@ -47,21 +47,21 @@ class PictureAuditing(AnyAudit[S]):
     """The audit of one model on the pictures of a run.
 
     Args:
-        story: its sets are read.
+        story: the run whose sets are used.
         subject: the model that is audited.
-        control: a model that never saw the forget set; holdout: pictures of the same kind that no model saw; without them
-            the run's retrained model and its held-back pictures are.
+        control: a model that never saw the forget set; holdout: pictures of the same kind that no model saw; without
+            them the run's retrained model and its held-back pictures are.
 
     Attributes:
         excerpts: whether single pictures are named, by id and class; none is shown.
-        asked: the pictures that are asked for, and `holdout` those like them that no model saw, class by class.
-        control: which control there is; see `CONTROLS`.
+        asked: the pictures to ask for, and `holdout` similar ones that no model saw, class by class.
+        control: the kind of control; see `CONTROLS`.
     """
 
     words = SIDES
     side: ClassVar[type[Any]]
     known_as: ClassVar[str]
-    "how well a picture is known, in words"
+    "definition of how well a picture is known, in words"
     damage_splits: ClassVar[Mapping[str, str]]
     "name of the damage -> the split that it is measured on"
     damage_words: ClassVar[Mapping[str, str]]
@@ -70,7 +70,7 @@ class PictureAuditing(AnyAudit[S]):
     "what was measured before and after, with places for `before` and `after`"
 
     wanted: int | None = None
-    "pictures that would be asked for, if there were the time"
+    "pictures to ask for, given enough time"
 
     def __init__(self, story: PictureStory, subject: str, control: str | None, holdout: str | None) -> None:
         run = self.run = story.run
@@ -86,13 +86,13 @@ class PictureAuditing(AnyAudit[S]):
         self._loaded: dict[str, Any] = {}
         self._retain = self.sets.parts["retain"].digest()
         for source in (self.subject, self.retrained):
-            if source is not None:  # what does not fit the pictures is refused before anything is made
+            if source is not None:  # models that do not match the pictures are refused before anything is made
                 self._look(source)
         self._not_seen, self._like = self._unseen(holdout)
         self._ask(self.settings.pictures)
 
     def _ask(self, number: int) -> None:
-        """Choose the pictures that are asked for, at most so many, and the control."""
+        """Choose the pictures to ask for, at most `wanted`, and the control."""
         self.asked, self.holdout = asked_and_like(
             self.sets.parts["forget"],
             self._not_seen,
@@ -109,23 +109,23 @@ class PictureAuditing(AnyAudit[S]):
 
     @abstractmethod
     def kept_values(self, task: Any, split: str, pictures: Pictures) -> list[float]:
-        """(pictures,) from 0 to 1, what damage is measured by."""
+        """(pictures,) from 0 to 1, the measure of damage."""
 
     @abstractmethod
     def said(self, task: Any, numbers: Sequence[int]) -> list[str]:
-        """What a model makes of each of these pictures, in words."""
+        """A model's answer to each of these pictures, in words."""
 
     @abstractmethod
     def holdout_classed(self, path: str) -> ImageSet:
-        """Pictures that a user gives as unseen, with the labels that the run's have."""
+        """The user's unseen pictures, with the run's labels."""
 
     def _unseen(self, holdout: str | None) -> tuple[ImageSet, bool]:
-        """(pictures that no model saw, whether they are like the forget set, so that they may stand for it)."""
+        """(pictures that no model saw, whether they are similar enough to the forget set to replace it)."""
         if holdout is not None:
             given = self.holdout_classed(holdout)
             refuse_trained_on(given, self.sets.parts, holdout)
             return given, True
-        # Of a group none were held back: the test pictures are others, which may be known better or worse.
+        # None of a group were held back: the test pictures are others, which may be known better or worse.
         return self.sets.parts["test"], not self._group
 
     @property
@@ -133,27 +133,27 @@ class PictureAuditing(AnyAudit[S]):
         return means_a_group(self.run.recipe.forget)
 
     def identity(self) -> str | None:
-        """The column that says who is on a picture: the request's, or one of the usual names."""
+        """The column of the person on a picture: the request's, or one of the usual names."""
         columns = self.sets.parts["forget"].columns
         asked = self.run.recipe.forget.strip().removeprefix("identity:").rpartition(":")[0]
         return next((name for name in (asked, *PEOPLE) if name in columns), None)
 
     def groups(self) -> dict[str, list[int]]:
-        """Pictures of one person belong together."""
+        """Group pictures of one person."""
         every = {"facts": self.asked, "control": self.others, "holdout": self.holdout}
         people = {name: each.people for name, each in every.items() if each is not None}
         found = {name: None if of is None else in_groups(of) for name, of in people.items()}
         return {name: numbers for name, numbers in found.items() if numbers is not None}
 
     def _look(self, source: ModelSource) -> Any:
-        """A model for looking; it is loaded once."""
+        """A model for inference; it is loaded once."""
         if source.digest not in self._loaded:
             self._loaded[source.digest] = self.story.load(source)
         return self._loaded[source.digest]
 
     @property
     def asked_number(self) -> int:
-        """Pictures that are asked for."""
+        """The pictures to ask for."""
         return len(self.asked)
 
     @property
@@ -162,7 +162,7 @@ class PictureAuditing(AnyAudit[S]):
         return self.others is None
 
     def key(self) -> dict[str, Any]:
-        """What all results depend on."""
+        """Key of all results."""
         return {
             "subject": self.subject.digest,
             "base": self.base.digest,
@@ -173,7 +173,7 @@ class PictureAuditing(AnyAudit[S]):
         }
 
     def about(self) -> dict[str, Any]:
-        """What is audited, with what, for the record."""
+        """The audited model, the control and the pictures, for the record."""
         return {
             "model": self.subject.shown_name,
             "digests": {"model": self.subject.digests, "base": self.base.digests}
@@ -189,8 +189,8 @@ class PictureAuditing(AnyAudit[S]):
         }
 
     def sides(self, attack: AnyAttack[S] | None = None) -> Iterator[tuple[str, S]]:
-        """The unlearned side, then the control's where there is one; of an attack with a scale of its own also the base
-        model's on their pictures. Models are loaded when they are asked for."""
+        """The unlearned side, then the control's if there is one; for an attack with a scale of its own also the base
+        model's on their pictures. Models are loaded when needed."""
         yield "unlearned", self._side(self.subject, self.asked)
         if self.control is not None:
             yield "control", self._side(self.retrained or self.subject, self.others or self.asked)
@@ -217,11 +217,11 @@ class PictureAuditing(AnyAudit[S]):
         return made
 
     def more(self) -> dict[str, Any]:
-        """What else a side is given."""
+        """Further attributes of a side."""
         return {}
 
     def known(self) -> dict[str, Trial]:
-        """What is known without an attack: of the subject, the base model, and the control (see `excess.Known`)."""
+        """What the subject, the base model and the control know without an attack (see `excess.Known`)."""
         wanted = {"unlearned": (self.subject, self.asked), "base": (self.base, self.asked)}
         if self.retrained is not None:
             wanted["control"] = (self.retrained, self.asked)
@@ -244,43 +244,43 @@ class PictureAuditing(AnyAudit[S]):
 
     @property
     def _through(self) -> dict[str, Any]:
-        """What values depend on beside model and pictures."""
+        """Further inputs of values, in addition to model and pictures."""
         return dict(self.story.read_through)
 
     def ask_fewer(self, number: int) -> None:
-        """Ask for so many of the pictures alone, evenly spread over the classes."""
+        """Ask for only this many of the pictures, evenly spread over the classes."""
         self.wanted = self.asked_number
         self._ask(number)
 
     def measured(self, work: Work) -> Work:
-        """What one of each kind of this work takes here, in seconds: a first piece of each is done."""
+        """Seconds per unit of each kind of work on this machine, measured on a first piece of each."""
         return measured_rates(work, self._side(self.subject, self.asked))
 
     def asking(self) -> Work:
-        """What asking for the pictures takes."""
+        """The cost of asking for the pictures."""
         models = 2 if self.retrained is None and self.others is None else 3 if self.others is None else 4
         return Work(read=self._looked_at(models * self.asked_number))
 
     def around(self) -> Work:
-        """What an audit takes after its attacks: damage, and the pictures that are shown."""
+        """The cost of an audit after its attacks: damage, and the pictures shown."""
         kept = sum(min(MEASURED, len(self.sets.tensors[split])) for split in self.damage_splits.values())
         return Work(read=self._looked_at(2 * kept)) + self.answering()
 
     def answering(self) -> Work:
-        """What those that are shown take."""
+        """The cost of the pictures shown."""
         models = 0 if not self.excerpts else 2 if self.retrained is None else 3
         return Work(read=self._looked_at(models * min(SHOWN, self.asked_number)))
 
     def _looked_at(self, pictures: int) -> float:
-        """Pictures that run forward through a model where it is asked how well it knows so many."""
+        """Pictures run forward to measure how well a model knows a number of pictures."""
         return pictures * self._side(self.subject, self.asked).asking() / self.asked_number
 
     def names(self) -> list[str]:
-        """Of all attacks, in their order."""
+        """All attacks, in their order."""
         return [attack.name for attack in self.every()]
 
     def attacks(self, names: Sequence[str] = ()) -> list[tuple[AnyAttack[S], str | None]]:
-        """(attack, why it cannot be carried out); of these, or of all."""
+        """(attack, why it cannot run), for these or for all."""
         found = []
         for attack in self.every():
             missing = None
@@ -294,7 +294,7 @@ class PictureAuditing(AnyAudit[S]):
         """Every attack on such models."""
 
     def _key_of(self, attack: AnyAttack[S], which: str) -> dict[str, Any]:
-        """What the results of an attack on a side depend on."""
+        """Key of the results of an attack on a side."""
         return {
             **self.key(),
             "control": [self.control, self.retrained and self.retrained.digest, self.holdout and self.holdout.digest],
@@ -305,7 +305,7 @@ class PictureAuditing(AnyAudit[S]):
         }
 
     def damage(self) -> dict[str, Any]:
-        """What forgetting cost: what is kept on the retain set and on held-back pictures, of the base model and the
+        """Damage: results on the retain set and on held-back pictures, for the base model and the
         subject."""
         models = {"before": self.base, "after": self.subject}
         key = {name: source.digest for name, source in models.items()} | {"sets": self.sets.digests(), **self._through}
@@ -324,11 +324,11 @@ class PictureAuditing(AnyAudit[S]):
         return {name: summed_up(**values) for name, values in found.items()}
 
     def damaged(self, damage: dict[str, Any]) -> list[Finding]:
-        """What `damage` gave, beside the limits; not yet judged."""
+        """The results of `damage` with their limits; not yet judged."""
         return damage_findings(self.settings, damage, self.damage_words, self.explained)
 
     def shown(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        """What is shown of each of these pictures: its id and true class, and what the models make of it."""
+        """The shown part of each of these pictures: its id and true class, and the models' answers."""
         if not numbers:
             return []
         models = {"base": self.base, "unlearned": self.subject}

@@ -1,4 +1,4 @@
-"""A run on any model of pictures: what classifiers and generators share."""
+"""A run on any model of pictures: shared by classifiers and generators."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from expunge.train.precision import found_device
 R = TypeVar("R", bound=BaseRecipe)
 
 HERE = ("train", "none")
-"values of the recipe's field `retrained` that name no model"
+"values of the recipe's field `retrained` that are not a model"
 
 
 def with_absolute_paths(recipe: R, names: Sequence[str], new_models: Collection[str]) -> R:
-    """The recipe with the paths in these fields, and those of its models, as absolute ones."""
+    """The recipe with the paths in these fields, and those of its models, made absolute."""
     found = {name: absolute_if_there(getattr(recipe, name)) for name in names}
     for name, words in (("model", new_models), ("retrained", HERE)):
         value = getattr(recipe, name)
@@ -56,7 +56,7 @@ class PictureStory(Story):
 
     def __init__(self, run: Run[Any]) -> None:
         super().__init__(run)
-        found_device()  # joins the other processes, where there are any
+        found_device()  # joins the other processes, if there are any
 
     @abstractmethod
     def read_data(self) -> None:
@@ -64,9 +64,9 @@ class PictureStory(Story):
 
     @abstractmethod
     def try_models(self) -> list[str]:
-        """Raise where a model does not fit the pictures: before the folder is claimed, so that another can be given.
+        """Raise if a model does not match the pictures, before the folder is claimed, so that another can be given.
 
-        Returns what a report has to say of how the models were read.
+        Returns notes for the report on how the models were read.
         """
 
     def locate(self, name: str, revision: str | None = None) -> ModelSource:
@@ -75,16 +75,16 @@ class PictureStory(Story):
 
     @property
     def read_through(self) -> Mapping[str, Any]:
-        """What else scores depend on, beside models and pictures."""
+        """Further inputs of scores, in addition to models and pictures."""
         return {}
 
     @abstractmethod
     def load(self, source: ModelSource) -> Any:
-        """What `locate` found, as a task."""
+        """Load what `locate` found, as a task."""
 
     @abstractmethod
     def fitted_from(self) -> dict[str, Any]:
-        """What a model trained here is made from, in addition to recipe and name."""
+        """Inputs of a model trained here, in addition to recipe and name."""
 
     @abstractmethod
     def fit(self, pictures: Pictures, seed: int, saving: dict[str, Any]) -> tuple[Any, Any]:
@@ -92,11 +92,11 @@ class PictureStory(Story):
 
     @abstractmethod
     def save(self, task: Any, folder: Path) -> None:
-        """Save a model as `from_pretrained` reads it."""
+        """Save a model for `from_pretrained`."""
 
     @abstractmethod
     def made_from(self) -> dict[str, Any]:
-        """What the unlearned model is made from, in addition to the base model."""
+        """Inputs of the unlearned model, in addition to the base model."""
 
     @abstractmethod
     def change(self, saving: dict[str, Any]) -> tuple[Any, Any]:
@@ -134,7 +134,8 @@ class PictureStory(Story):
         self.prepare()
 
     def prepare(self) -> None:
-        """Make or find the base model and the retrained one; what is trained here, all processes train together."""
+        """Make or find the base model and the retrained one; models trained here are trained by all processes
+        together."""
         self.base = self.make_base()
         self.oracle = self.make_oracle()
 
@@ -146,7 +147,7 @@ class PictureStory(Story):
         return self.fitted(pictures["retain"].joined(pictures["forget"]), "base")
 
     def make_oracle(self) -> Artifact | None:
-        """The retrained model, where one is wanted: trained on the retain set alone, or given."""
+        """The retrained model, if wanted: trained on the retain set only, or given."""
         recipe = self.run.recipe
         if recipe.retrained == "none":
             return None
@@ -154,7 +155,7 @@ class PictureStory(Story):
             return Artifact(self.locate(recipe.retrained))
         if recipe.model not in self.new_models:
             raise RecipeError(
-                "a retrained model can be trained here only for a model that is trained here",
+                "a retrained model can only be trained here for a model that is trained here",
                 seen=f"model: {recipe.model}",
                 allowed="model: " + " or ".join(self.new_models),
                 next_step="give the folder of a retrained model: --retrained FOLDER",
@@ -176,7 +177,7 @@ class PictureStory(Story):
         return fitted(run, name, key | self.fitted_from(), make)
 
     def saving(self, checkpoints: Path) -> dict[str, Any]:
-        """How a session saves and shows how far it is."""
+        """A session's settings for saving and progress."""
         seconds, shown = self.run.recipe.save_seconds, on_progress(self.run.show)
         return {"checkpoints": checkpoints, "save_seconds": seconds, "on_progress": shown}
 
@@ -184,7 +185,7 @@ class PictureStory(Story):
         return unlearned(self.run, self.made_from() | {"model": self.base.source.digest}, lambda: self.forget)
 
     def forget(self, checkpoints: Path) -> dict[str, Any]:
-        """Run the method and save `model/`; what it cost."""
+        """Run the method and save `model/`; return the cost."""
         recipe, run = self.run.recipe, self.run
         run.show.stage(f"unlearning: {recipe.method['name']}")
         start = time.monotonic()
@@ -215,8 +216,8 @@ class PictureStory(Story):
             scores += extra_scores(self.run, which, key, load, load, sets)
         return scores
 
-    def told(self, scores: list[Score], trained: Mapping[str, Any], **more: Any) -> Outcome:
-        """The outcome with what all models of pictures have to tell; `more`: further parts of the record."""
+    def outcome_of(self, scores: list[Score], trained: Mapping[str, Any], **more: Any) -> Outcome:
+        """The outcome with the entries of all models of pictures; `more`: further parts of the record."""
         sets = self.sets
         record = {
             "read_as": {"size": sets.size, "classes": list(sets.classes or ())},

@@ -12,16 +12,16 @@ from expunge.runs.recipe import BaseRecipe, Thresholds
 
 
 class Images(Part):
-    """How pictures are read and parted."""
+    """How pictures are read and split."""
 
     size: PositiveInt | None = None
     "height and width in pixels that pictures are brought to; default: the model's own, or 32 for a new one"
     label: str | None = None
-    "column that holds the class, where the layout of the data does not say"
+    "column with the class, if the layout of the data does not give it"
     bins: PositiveInt | None = None
-    "cut a numeric label into so many classes of equal width"
+    "cut a numeric label into this many classes of equal width"
     limit: PositiveInt | None = None
-    "read only so many pictures, from the start"
+    "read only this many pictures, from the start"
     validation: float = Field(default=0.1, gt=0, lt=1)
     "share of the pictures held back for the method's own decisions"
     test: float = Field(default=0.1, gt=0, lt=1)
@@ -29,7 +29,7 @@ class Images(Part):
     only_train: bool = False
     "look for pictures to forget in the training part only, as the 2023 challenge did"
     skip_unreadable: bool = False
-    "pass over pictures that cannot be read, and say how many, in place of stopping"
+    "skip pictures that cannot be read and report how many, instead of stopping"
 
 
 class Fitting(Part):
@@ -46,20 +46,21 @@ class Fitting(Part):
     per_device_train_batch_size: PositiveInt = 64
     "pictures in a batch, as in the 2023 challenge"
     class_weights: bool = True
-    "weigh classes by the inverse of how often they occur, as in the 2023 challenge"
+    "weigh classes by the inverse of their frequency, as in the 2023 challenge"
 
 
 class Unlearning(Part):
-    """The loop of methods that are one loss (gradient difference, NPO, ...); methods with phases have their own fields."""
+    """The loop of methods that are one loss (gradient difference, NPO, ...); methods with phases have their own
+    fields."""
 
     num_train_epochs: PositiveFloat = 2.0
     "passes over the retain set; over the forget set for methods that draw no other"
     learning_rate: PositiveFloat = 1e-3
     "highest learning rate, falling along a cosine"
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    "with momentum 0.9 where it is SGD"
+    "with momentum 0.9 for SGD"
     weight_decay: NonNegativeFloat = 5e-4
-    "pull of the weights towards 0"
+    "weight decay"
     per_device_train_batch_size: PositiveInt = 64
     "pictures of each set in a batch"
 
@@ -68,13 +69,13 @@ class ImageVerdict(Thresholds):
     """Thresholds fixed before the run; a run passes when all hold."""
 
     retain_accuracy: PositiveFloat = 0.97
-    """at least: accuracy on the retain set, as a share of the retrained model's, or of the model before where there is
+    """at least: accuracy on the retain set, as a share of the retrained model's, or of the model before if there is
     none"""
     test_accuracy: PositiveFloat = 0.97
-    """at least: accuracy on the test set, as a share of the retrained model's, or of the model before where there is
+    """at least: accuracy on the test set, as a share of the retrained model's, or of the model before if there is
     none"""
     forget_gap: PositiveFloat = 0.1
-    """at most: how far accuracy on the forget set is from the retrained model's, or from that on new pictures where there
+    """at most: distance of accuracy on the forget set from the retrained model's, or from that on new pictures if there
     is none: too high is memory left, too low is a trace of its own"""
     membership_auc: float = Field(default=0.6, gt=0.5, le=1)
     "at most: how well one rule tells forgotten pictures from new ones, in either direction; 0.5 is chance"
@@ -85,11 +86,11 @@ class ImageVerdict(Thresholds):
 
 
 class ImageAudit(Limits):
-    """What an audit tries, and the limits that it is judged by. They are fixed, and their digest noted, before the first
+    """What an audit tries, and its limits. They are fixed, and their digest recorded, before the first
     attack. Shares are fractions: 0.1 is 10 %."""
 
     pictures: PositiveInt = Field(default=500, ge=8)
-    """pictures of the forget set that are asked for; an attacker that trains is given one half, and asked for the other"""
+    """pictures of the forget set to ask for; an attacker that trains gets one half, and is tested on the other"""
     relearning_steps: PositiveInt = 100
     "optimizer steps of each relearning attack, of at most 64 pictures"
     retain_kept: PositiveFloat = 0.95
@@ -99,7 +100,7 @@ class ImageAudit(Limits):
 
 
 class ImageRecipe(BaseRecipe):
-    """Everything that decides what a run on an image classifier does."""
+    """All settings of a run on an image classifier."""
 
     default_method: ClassVar[str] = "kookmin"
 
@@ -125,12 +126,12 @@ class ImageRecipe(BaseRecipe):
     fitting: Fitting = Fitting()
     unlearning: Unlearning = Unlearning()
     measures: tuple[str, ...] = ()
-    "measures of other packages that are taken too, by name"
+    "measures of other packages to take too, by name"
     verdict: ImageVerdict = ImageVerdict()
     audit: ImageAudit = ImageAudit()
     seed: NonNegativeInt = 0
-    "decides every draw: split, weights, order, noise"
+    "seed of every draw: split, weights, order, noise"
     excerpts: bool = True
-    "whether single pictures to forget are named in the audit, with what the models take them for; none is shown or kept"
+    "whether single pictures to forget are named in the audit, with the models' predictions; none is shown or stored"
     save_seconds: PositiveFloat = 60.0
     "write a checkpoint at most this often"

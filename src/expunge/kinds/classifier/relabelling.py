@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def wrong_labels(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """(n,) one of the other classes for each label, all alike likely."""
+    """(n,) one of the other classes for each label, all equally likely."""
     return (labels + torch.randint(1, classes, labels.shape, generator=generator)) % classes
 
 
 def substituted(batch: ImageBatch, first: int, pixels: Tensor) -> Tensor:
     """The batch's pixels, with those of rows from `first` on taken from `pixels` (n, 3, height, width), normalised.
 
-    For pictures that 8 bits cannot hold: made ones stand at the end of a set, behind `first` real ones.
+    For pictures that 8 bits cannot represent: generated ones are at the end of a set, after `first` real ones.
     """
     made = batch.rows >= first
     result = batch.pixels.clone()

@@ -1,4 +1,4 @@
-"""What a method that is more than one loss works with on a classifier: the sets, the original's outputs, phases.
+"""Session of a method that is more than one loss on a classifier: the sets, the original's outputs, phases.
 
 A method's `apply` reads as a list of phases; see `expunge.train.session`.
 """
@@ -17,16 +17,16 @@ from expunge.train.session import FORWARD, Session
 
 @dataclass(slots=True, kw_only=True)
 class Work(Session):
-    """A classifier to change, the sets, and what a method may do with them.
+    """A classifier to change, the sets, and the operations a method may use.
 
     Attributes:
         task: the classifier; its `model` is changed in place.
         retain, forget: training pictures to retain and to forget.
-        validation: held-back pictures of the same kind, where there are any.
+        validation: held-back pictures of the same kind, if there are any.
         classes: number of classes.
-        class_weights: (classes,) that the original was trained with, where it was.
+        class_weights: (classes,) that the original was trained with, if any.
         training: the phase that the original was trained with, where known, for methods that retrain.
-        budget_passes: image passes that a method may take, where there is a limit that it can fit itself to.
+        budget_passes: image passes that a method may take, if there is a limit that it can adapt to.
     """
 
     task: ImageClassifier
@@ -47,7 +47,7 @@ class Work(Session):
         return self._outputs[id(pictures)]
 
     def outputs(self, pictures: Pictures) -> Tensor:
-        """(n, classes) logits as the model is now."""
+        """(n, classes) logits of the current model."""
         self.cost.passes += FORWARD * len(pictures)
         return self.task.outputs(pictures)
 
@@ -57,7 +57,7 @@ class Work(Session):
         return nn.functional.cross_entropy(logits, batch.labels, **options)
 
     def weighted_cross_entropy(self, batch: ImageBatch) -> Tensor:
-        """Cross-entropy as the original was trained with: classes weighed by `class_weights`, where there are any."""
+        """Cross-entropy as the original was trained with: classes weighed by `class_weights`, if there are any."""
         weights = self.class_weights
         return self.cross_entropy(
             batch, weight=None if weights is None else weights.to(self.task.device, self.task.dtype)

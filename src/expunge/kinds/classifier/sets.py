@@ -25,9 +25,10 @@ class ImageSets(ImageParts):
         return cls(read.parts, read.classes, read.notes, read.other_order, tensors=made)
 
     def in_other_order(self) -> ImageSets:
-        """The same pictures with labels that count the classes in the other order. Raises `ValueError`: there is none."""
+        """The same pictures with labels that count the classes in the other order. Raises `ValueError`: there is
+        none."""
         if self.other_order is None:
-            raise ValueError("the classes have one order only")
+            raise ValueError("the classes have only one order")
         order = ClassOrder(
             tuple(name for _, name in sorted(zip(self.other_order, self.classes, strict=True))), self.other_order
         )

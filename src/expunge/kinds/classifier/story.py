@@ -1,4 +1,4 @@
-"""A run on an image classifier: what its spine asks for."""
+"""A run on an image classifier: the steps that the spine calls."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ SIDE = 32
 
 
 def resolve_paths(recipe: ImageRecipe) -> ImageRecipe:
-    """The recipe with every path that it names as an absolute one."""
+    """The recipe with every path made absolute."""
     return with_absolute_paths(recipe, ("data", "test_data", "forget"), NEW)
 
 
 def read_sets(recipe: ImageRecipe) -> ImageSets:
-    """The pictures as the model wants them: of its size unless another is asked for, labels in its order."""
+    """The pictures in the model's size unless the recipe has another, with labels in its order."""
     size = recipe.images.size
     if recipe.model in NEW:
         return ImageSets.of(read_image_parts(recipe, size or SIDE))
@@ -79,7 +79,7 @@ def outputs_of(task: ImageClassifier, sets: ImageSets) -> Outputs:
 
 
 def features_of(task: ImageClassifier, sets: ImageSets) -> dict[str, np.ndarray]:
-    """What the head sees, by split; nothing where several networks answer together, or there is no head."""
+    """Inputs of the head, by split; empty for an ensemble, or without a head."""
     if getattr(task.model, "is_ensemble", False) or not leaves(task.model, nn.Linear):
         return {}
     return {split: task.features(sets.tensors[split]).cpu().numpy() for split in COMPARED}
@@ -115,7 +115,7 @@ class ClassifierStory(PictureStory):
         self.refuse_unfit()
 
     def refuse_unfit(self) -> None:
-        """Raise where the method does not work on the model."""
+        """Raise if the method does not work on the model."""
         if is_sharded(self.run.recipe.model):
             raise RecipeError(
                 f"{self.run.recipe.model} is a SISA model: no other method works on it",
@@ -149,7 +149,7 @@ class ClassifierStory(PictureStory):
         self.oracle = self.make_oracle()
 
     def check_base(self) -> None:
-        """Raise where the base model does not know its pictures; note what a reader of the scores must know of it."""
+        """Raise if the base model does not know its pictures; add notes on it for readers of the scores."""
         recipe, outputs = self.run.recipe, self.outputs(self.base.source, "base")
         given, allowed = recipe.model not in NEW, recipe.allow_chance_base
         note = refuse_unfit_base(recipe.model, outputs, self.sets.classes, given=given, allow_chance=allowed)
@@ -183,15 +183,17 @@ class ClassifierStory(PictureStory):
         recipe, sets = self.run.recipe, self.sets
         task = load_classifier(self.base.source, sets.classes, sets.size)
         if not all(bool(weights.isfinite().all()) for weights in task.model.parameters()):
-            raise ModelError(f"{self.base.source.name} holds weights that are no numbers", allowed="a model that works")
+            raise ModelError(
+                f"{self.base.source.name} holds weights that are not numbers", allowed="a model that works"
+            )
         session = unlearning_session(recipe, task, sets, recipe.seed, **saving)
         with must_change(task.model, recipe.method["name"]):
             unlearn(session, self.method, loss_phase(recipe))
         return task, session
 
     def outputs(self, source: ModelSource, which: Which, role: str | None = None) -> Outputs:
-        """One model's outputs on every split; cached. `role` names the result where it is none of the run's three models,
-        which alone the report shows."""
+        """One model's outputs on every split; cached. `role` names the result if it is not one of the run's three
+        models, the only ones in the report."""
 
         def make(path: Path) -> None:
             task = self.load(source)
@@ -208,10 +210,10 @@ class ClassifierStory(PictureStory):
         teacher, reference = random_baseline(self.run.recipe, self.sets), outputs.get("retrained")
         scores = [s for which, found in outputs.items() for s in image_scores(found, which, reference, teacher)]
         scores += self.distances({which: source for which, source in models.items() if which != "retrained"})
-        return self.told(scores + self.extras(models), trained)
+        return self.outcome_of(scores + self.extras(models), trained)
 
     def distances(self, models: Mapping[Which, ModelSource]) -> list[Score]:
-        """How far the weights of models lie from the retrained model's, where there is one."""
+        """Distance of the models' weights from the retrained model's, if there is one."""
         if self.oracle is None:
             return []
         theirs = weights_of(self.load(self.oracle.source))

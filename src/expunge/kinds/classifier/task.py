@@ -46,9 +46,9 @@ class ImageBatch:
     Attributes:
         pixels: (batch, 3, height, width) float, normalised.
         labels: (batch,) class indices.
-        rows: (batch,) places in the set they were drawn from: precomputed signals are looked up there.
-        soft_weights: (batch, classes) target probabilities in place of `labels`.
-        signals: name -> (batch,) what is known of these pictures beforehand, where the method asks for it.
+        rows: (batch,) row numbers in their set, to look up precomputed signals.
+        soft_weights: (batch, classes) target probabilities instead of `labels`.
+        signals: name -> (batch,) precomputed signals of these pictures, if the method needs them.
     """
 
     pixels: Tensor
@@ -83,7 +83,7 @@ class ImageClassifier:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is; batches and outputs are there too. Sets of pictures stay in main memory."""
+        """The model's device; batches and outputs are there, too. Sets of pictures stay in main memory."""
         return next(self.model.parameters()).device
 
     def twin(self, model: nn.Module) -> ImageClassifier:
@@ -91,7 +91,7 @@ class ImageClassifier:
         return ImageClassifier(model, self.mean, self.std)
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """uint8 pixels (n, 3, height, width) as the model wants them."""
+        """uint8 pixels (n, 3, height, width) as the model's input."""
         pixels = pixels.to(self.device, self.dtype)
         return (pixels - self._shift.to(pixels.device)) / self._scale.to(pixels.device)
 
@@ -110,7 +110,7 @@ class ImageClassifier:
 
     def logits_of(self, pixels: Tensor) -> Tensor:
         """(batch, classes) for normalised pixels."""
-        # With the channels innermost, convolutions and pooling on a processor are quicker; weights stay as they are.
+        # With the channels innermost, convolutions and pooling on a CPU are faster; weights do not change.
         output = self.model(pixels.contiguous(memory_format=torch.channels_last))
         logits: Tensor = output if isinstance(output, Tensor) else output.logits
         return logits
@@ -132,7 +132,7 @@ class ImageClassifier:
         return of(log_p, said, batch.labels), -log_p.detach().gather(1, batch.labels[:, None]).sum()
 
     def example_nll(self, batch: ImageBatch) -> Tensor:
-        """(batch,) -log p(label | image); against the soft target where the batch has one."""
+        """(batch,) -log p(label | image); against the soft target if the batch has one."""
         logits = self.logits_of(batch.pixels)
         target = batch.labels if batch.soft_weights is None else batch.soft_weights
         return F.cross_entropy(logits, target, reduction="none")
@@ -151,7 +151,7 @@ class ImageClassifier:
 
     @torch.no_grad()
     def outputs(self, pictures: Pictures) -> Tensor:
-        """(n, classes) logits of a set in evaluation mode, on the model's device; the model's mode is left as it was."""
+        """(n, classes) logits of a set in evaluation mode, on the model's device; the model's mode is restored."""
         mode = self.model.training
         self.model.eval()
         try:
@@ -162,7 +162,8 @@ class ImageClassifier:
         return torch.cat(parts) if parts else torch.empty(0, 0)
 
     def features(self, pictures: Pictures) -> Tensor:
-        """(n, width) what the last linear layer sees of a set, in evaluation mode. Raises `ModelError`: there is none."""
+        """(n, width) inputs of the last linear layer on a set, in evaluation mode. Raises `ModelError`: there is
+        none."""
         seen: list[Tensor] = []
         hook = head(self.model).register_forward_pre_hook(lambda _, given: seen.append(given[0].flatten(1).float()))
         try:

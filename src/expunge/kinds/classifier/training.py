@@ -1,4 +1,4 @@
-"""Running a method on a classifier, and training one from random weights: as the recipe says, with what they work with."""
+"""Run a method on a classifier, and train one from random weights, with their sessions, by the recipe."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def fit(work: Work, phase: Phase) -> None:
 
 
 def balancing(pictures: Pictures, classes: int) -> Tensor:
-    """(classes,) weights of cross-entropy: 1 / count, scaled to a mean of 1 over the pictures; 0 for a class without any."""
+    """(classes,) weights of cross-entropy: 1 / count, scaled to a mean of 1 over the pictures; 0 for a class without
+    any."""
     counts = torch.bincount(pictures.labels, minlength=classes).float()
     weights = torch.where(counts > 0, 1 / counts.clamp(min=1), 0.0)
     return weights * counts.sum() / (weights * counts).sum()
@@ -36,7 +37,7 @@ def balancing(pictures: Pictures, classes: int) -> Tensor:
 def unlearn(work: Work, method: Method, phase: Phase) -> None:
     """Run `method`: its own phases, or its loss over `phase`.
 
-    An epoch of a loss is one pass over the retain set where it is drawn, paired with the forget set, and over the
+    An epoch of a loss is one pass over the retain set if it is drawn, paired with the forget set, and over the
     forget set otherwise.
     """
     if not method.has_loss():
@@ -45,7 +46,7 @@ def unlearn(work: Work, method: Method, phase: Phase) -> None:
     forget = WithKnown(work.forget, signals(work, method.signal_names))
     soft = method.draws_retain and getattr(method, "retain_target", "text") != "text"
     retain = WithKnown(work.retain, {"soft_weights": work.original_outputs(work.retain).softmax(-1)} if soft else {})
-    # The set that an epoch goes through is the first.
+    # The first set defines the epoch.
     drawn = {"retain": retain} if method.draws_retain else {}
     drawn |= {"forget": forget} if method.needs.forget else {}
 
@@ -59,9 +60,9 @@ def unlearn(work: Work, method: Method, phase: Phase) -> None:
 
 
 def signals(work: Work, names: Sequence[str]) -> dict[str, Tensor]:
-    """Of the signals of these names those that there are of pictures, of the forget set.
+    """The named signals of the forget set that exist for pictures.
 
-    `reference_nll` (n,) is the original's -log p(label); `surprise` (n,) what each label would cost one who does not see
+    `reference_nll` (n,) is the original's -log p(label); `surprise` (n,) the loss of each label without seeing
     the picture: log(classes). Both are in nats.
     """
     found = {}
@@ -74,7 +75,7 @@ def signals(work: Work, names: Sequence[str]) -> dict[str, Tensor]:
 
 
 def fitting_phase(recipe: ImageRecipe) -> Phase:
-    """How a model is trained from random weights."""
+    """Settings to train a model from random weights."""
     return _phase("fitting", recipe.fitting)
 
 
@@ -98,7 +99,7 @@ def _phase(name: str, settings: Fitting | Unlearning) -> Phase:
 def fitting_session(
     recipe: ImageRecipe, task: ImageClassifier, pictures: Pictures, classes: int, seed: int, **more: Any
 ) -> Work:
-    """What training from random weights works with."""
+    """The session of training from random weights."""
     return Work(
         task=task,
         retain=pictures,
@@ -111,7 +112,7 @@ def fitting_session(
 
 
 def unlearning_session(recipe: ImageRecipe, task: ImageClassifier, sets: ImageSets, seed: int, **more: Any) -> Work:
-    """What a method works with."""
+    """The session of a method."""
     classes = len(sets.classes)
     together = sets.tensors["retain"].joined(sets.tensors["forget"])
     return Work(
@@ -128,5 +129,5 @@ def unlearning_session(recipe: ImageRecipe, task: ImageClassifier, sets: ImageSe
 
 
 def retraining_passes(recipe: Any, sets: Any) -> float:
-    """Image passes of training again without the forget set, as the recipe would train it."""
+    """Image passes of training again without the forget set, with the recipe's settings."""
     return 3 * recipe.fitting.num_train_epochs * len(sets.tensors["retain"])

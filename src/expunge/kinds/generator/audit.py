@@ -84,7 +84,7 @@ class GeneratorAuditing(PictureAuditing[Side]):
 
     @cached_property
     def _network(self) -> tuple[FeatureNetwork, bool]:
-        """The measuring network, trained where there is none yet, and whether it names the classes of the pictures."""
+        """The measuring network, trained if there is none yet, and whether it names the classes of the pictures."""
         return found_network(self.run, self.sets, self.story.corruption)[1:]
 
     @cached_property

@@ -1,4 +1,5 @@
-"""Autoencoders as tasks: masked ones (transformers' `ViTMAEForPreTraining`), vector-quantised ones (diffusers' `VQModel`)."""
+"""Autoencoders as tasks: masked ones (transformers' `ViTMAEForPreTraining`), vector-quantised ones (diffusers'
+`VQModel`)."""
 
 from __future__ import annotations
 
@@ -10,18 +11,19 @@ from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.generator.task import CorruptedBatch, ImageToImage
 
 BEGIN_WITH = 1000
-"pictures whose patches the last layer begins with"
+"pictures whose patches initialise the last layer"
 
 
 class MaskedAutoencoder(ImageToImage):
-    """He et al. 2021 (arXiv:2111.06377). The encoder sees the shown patches alone, and is the faster the fewer there are."""
+    """He et al. 2021 (arXiv:2111.06377). The encoder sees only the shown patches; fewer are faster."""
 
     @torch.no_grad()
     def begin(self, pictures: Pictures) -> None:
-        """Have the last layer draw the mean patch, and its principal components scaled by half their deviations.
+        """Initialise the last layer to draw the mean patch and its principal components, scaled by half their
+        deviations.
 
-        Errors of what varies most then weigh most from the first step on, and fine noise, which nothing predicts, least:
-        as many steps come much further.
+        Errors in what varies most then weigh most from the first step on, and fine noise, which is not predictable,
+        least: the same number of steps gets much further.
         """
         some = self.normalised(self.unit(pictures.pixels[:BEGIN_WITH]))
         patches = self.model.patchify(some).flatten(0, 1).cpu().double()  # not every device has float64
@@ -47,7 +49,7 @@ class MaskedAutoencoder(ImageToImage):
     def features(self, shown: Tensor, hidden: Tensor) -> Tensor:
         """(batch, 1 + shown patches, width): the class token, then the shown patches row by row.
 
-        As the network's own forward pass, but that patches which nobody sees are not embedded first.
+        As the network's own forward pass, but hidden patches are not embedded first.
         """
         vit = self.model.vit
         embeddings, patch = vit.embeddings, self.corruption.patch
@@ -79,12 +81,12 @@ def _order(hidden: Tensor) -> Tensor:
 
 
 def _matrices(module: nn.Module) -> int:
-    """Weights that each token is multiplied with."""
+    """Number of weights that each token is multiplied with."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1 and parameter.shape[0] > 1)
 
 
 class VqAutoencoder(ImageToImage):
-    """Van den Oord et al. 2017 (arXiv:1711.00937). It is given grey where patches are hidden, and draws all.
+    """Van den Oord et al. 2017 (arXiv:1711.00937). Hidden patches are shown grey; it draws all.
 
     Its features are the encoder's, before they are replaced by the nearest words of the codebook.
     """

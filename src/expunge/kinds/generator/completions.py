@@ -1,4 +1,4 @@
-"""What one generator draws and gives away, as stages; and what of it a report shows."""
+"""A generator's completions and what attacks get out of it, as stages; and the part that a report shows."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from expunge.models.source import ModelSource
 
 
 def measure(judge: Judge, source: ModelSource, which: Which) -> dict[str, Completions]:
-    """One model's completions of every split, and the network's outputs on them, as a stage; without excerpts nothing is
-    kept, and they are made again whenever they are needed."""
+    """One model's completions of every split, and the network's outputs on them, as a stage; without excerpts nothing
+    is stored, and they are made again when needed."""
 
     def made() -> dict[str, Completions]:
         task = judge.load(source)
@@ -80,7 +80,7 @@ def attacker_of(judge: Judge) -> Attacker | None:
 
 
 def attack(judge: Judge, source: ModelSource, attacker: Attacker, which: Which) -> list[Score]:
-    """What attacks bring back from one model, as a stage."""
+    """What attacks recover from one model, as a stage."""
 
     def make() -> dict[str, Any]:
         return {name: values.tolist() for name, values in leaks(judge.load(source), attacker).items()}
@@ -102,8 +102,8 @@ def attack(judge: Judge, source: ModelSource, attacker: Attacker, which: Which) 
 def draw_pictures(
     judge: Judge, originals: Mapping[str, Originals], completions: Mapping[Which, Mapping[str, Completions]]
 ) -> None:
-    """The pictures and features that the report shows, as `stages/shown/shown.npz`, rewritten each time; without excerpts
-    no picture is among them."""
+    """The pictures and features that the report shows, as `stages/shown/shown.npz`, rewritten each time; without
+    excerpts pictures are left out."""
     arrays: dict[str, np.ndarray] = {}
     corruption, recipe = judge.corruption, judge.run.recipe
     wanted = recipe.evaluation.grid if recipe.excerpts else 0

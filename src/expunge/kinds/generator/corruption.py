@@ -1,4 +1,4 @@
-"""What is done to a picture before a generator has to restore it: patches hidden, detail lost, noise laid over it.
+"""Corruptions of the pictures that a generator has to restore: patches hidden, detail lost, noise added.
 
 A corruption is a function of a picture and a whole number, its key: the same key hides the same patches, on every
 machine and in every batch.
@@ -22,18 +22,18 @@ STRENGTHS = {
     "downsampling": 4.0,
     "noise": 0.25,
 }
-"corruptions by name, and how strong each is where nothing is said"
+"corruptions by name, with the default strength of each"
 
 MEANINGS = {
     "random-patches": "share of the patches that is hidden",
     "center-crop": "side of the hidden square in the middle, as a share of the picture's",
     "border": "share of the side that is hidden around the visible square in the middle",
-    "downsampling": "pixels whose mean is all that is left, in each direction",
+    "downsampling": "pixels averaged into one, in each direction",
     "noise": "standard deviation of the noise, 1 being the whole range of a pixel",
 }
 
 GREY = 0.5
-"what stands where a patch is hidden, for models that look there"
+"value of hidden pixels, for models that see them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Corruption:
 
     Attributes:
         name: one of `STRENGTHS`.
-        strength: what `MEANINGS` says; the usual one where None.
+        strength: see `MEANINGS`; the default one if None.
         patch: side of a patch in pixels.
     """
 
@@ -59,7 +59,7 @@ class Corruption:
             )
         if not (0 < self.value < 1 if self.hides else self.value > 0):
             raise RecipeError(
-                f"the corruption {self.name} cannot be so strong",
+                f"the corruption {self.name} cannot have this strength",
                 seen=f"{self.value:g}, the {MEANINGS[self.name]}",
                 allowed="between 0 and 1" if self.hides else "above 0",
             )
@@ -70,18 +70,19 @@ class Corruption:
 
     @property
     def key(self) -> list[str | float]:
-        """What cached results name it by."""
+        """Its name in cached results."""
         return [self.name, self.value, self.patch]
 
     @property
     def hides(self) -> bool:
-        """Whether whole patches are hidden; else every pixel is shown, and is wrong."""
+        """Whether whole patches are hidden; otherwise every pixel is shown, altered."""
         return self.name in ("random-patches", "center-crop", "border")
 
     def hidden(self, keys: Tensor, side: int) -> Tensor:
-        """(n, patches) which patches are hidden, row by row of the grid; as many in every picture. `keys`: (n,).
+        """(n, patches) bool: the hidden patches, row by row of the grid; the same number in every picture. `keys`:
+        (n,).
 
-        Raises `RecipeError` where nothing would be hidden, or nothing shown.
+        Raises `RecipeError` if nothing would be hidden, or nothing shown.
         """
         cells = side // self.patch
         if not self.hides:
@@ -107,7 +108,7 @@ class Corruption:
         return mask
 
     def shown(self, pictures: Tensor, keys: Tensor, hidden: Tensor) -> Tensor:
-        """(n, channels, side, side) what is left of pictures in units of a pixel's whole range, 0 to 1."""
+        """(n, channels, side, side) the corrupted pictures, with pixels from 0 to 1."""
         if self.name == "downsampling":
             size = int(self.value)
             small = F.avg_pool2d(pictures, size, ceil_mode=True, count_include_pad=False)

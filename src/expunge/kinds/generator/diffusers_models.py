@@ -67,7 +67,7 @@ def _bounded(kept: Tensor) -> Tensor:
 
 
 def library() -> Any:
-    """The module diffusers. Raises `RecipeError` where it is not installed."""
+    """The module diffusers. Raises `RecipeError` if it is not installed."""
     try:
         import diffusers
     except ImportError as error:

@@ -18,7 +18,7 @@ NOT_TESTED = {
     "quantize": "Whether it comes back when the weights are quantised.",
     "prune": "Whether it comes back when the weights are pruned.",
     "interpolate": "Whether it comes back when the model is merged with others.",
-    "relearn": "Whether the forgotten can be brought back by training the model again on like pictures (relearning).",
+    "relearn": "Whether the forgotten can be brought back by training the model again on similar pictures (relearning).",
     "relearn_retain": "Whether it comes back when the model is trained further on what it was to keep.",
     "": "Whether a stronger network, or a person, recognises somebody in a completion.",
 }

@@ -119,7 +119,7 @@ def perceptual_distances(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Te
 
     with $\hat{y}_{l,p}$ the features of layer l at place p, over the channels scaled to length 1, and P_l the places. It is
     equation 1 of Zhang et al. 2018 (arXiv:1801.03924) with all weights w_l = 1, which that paper calls the network's own,
-    uncalibrated distance. So it is no LPIPS, whose weights were fitted to what people find alike; nor do distances by
+    uncalibrated distance. So it is not LPIPS, whose weights were fitted to what people find alike; nor do distances by
     different networks compare. 0 for equal features, at most 4 a layer; where one has no features and the other has, 1.
 
     Args:

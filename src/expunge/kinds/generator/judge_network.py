@@ -143,7 +143,7 @@ class Judge:
 def make_judge(run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corruption) -> Judge:
     """The judge with the network that the recipe names, or with one that is trained on the run's pictures; cached.
 
-    Raises `DataError` where one is to be trained, and the pictures have no classes.
+    Raises `DataError` if one is to be trained, and the pictures have no classes.
     """
     source, network, known = found_network(run, sets, corruption)
     about = {"name": network.name, "digest": source.digest, "trained_here": is_trained_here(run.recipe)}
@@ -172,7 +172,7 @@ def found_network(
 
 
 def to_train(run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corruption) -> float:
-    """Pictures that run forward and back until the network is there; 0 where it is, or none is trained here."""
+    """Pictures that run forward and back until the network is there; 0 if it is, or none is trained here."""
     if not is_trained_here(run.recipe):
         return 0.0
     if (run.cache_path("fitted-network", _made_from(run, sets, corruption)) / "stage.json").is_file():
@@ -265,7 +265,7 @@ def _trained(run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corrupt
 
 
 def refuse_unclassed(recipe: GeneratorRecipe, sets: GeneratorSets) -> None:
-    """Raise where a network is to be trained here, and the pictures have no classes that it could learn."""
+    """Raise if a network is to be trained here, and the pictures have no classes that it could learn."""
     if is_trained_here(recipe) and sets.classes is None:
         raise DataError(
             f"the pictures of {recipe.data} have no classes, and a network that measures pictures learns them",

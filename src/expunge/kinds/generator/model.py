@@ -1,4 +1,5 @@
-"""Image-to-image generators: from a folder or the hub, or new with random weights; saved as `from_pretrained` reads them."""
+"""Image-to-image generators: loaded from a folder or the hub, or new with random weights; saved for
+`from_pretrained`."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ from expunge.train.precision import found_device
 
 MAE, VQ, UNET = "vit_mae", "VQModel", "UNet2DModel"
 TASKS: dict[str, type[ImageToImage]] = {MAE: MaskedAutoencoder, VQ: VqAutoencoder, UNET: Palette}
-"tasks by what a configuration calls its architecture (`model_type` or `_class_name`)"
+"tasks by a configuration's architecture (`model_type` or `_class_name`)"
 
 PATCH = 8
 "pixels of the patches that a corruption hides where the model itself has none"
@@ -73,11 +74,11 @@ NEW: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-"models that are trained here from random weights, by name: architecture and settings; vq and palette need diffusers"
+"models trained here from random weights, by name: architecture and settings; vq and palette need diffusers"
 
 
 def new_generator(name: str, size: int, corruption: Corruption, seed: int) -> ImageToImage:
-    """One of `NEW` with random weights that depend on `seed` alone, for pictures of `size`, on the device that is found.
+    """One of `NEW` with random weights that depend on `seed` alone, for pictures of `size`, on the device found.
 
     Raises:
         ModelError: pictures that cannot be cut into its patches.
@@ -104,10 +105,10 @@ def new_generator(name: str, size: int, corruption: Corruption, seed: int) -> Im
 
 
 def _initialise(model: Any) -> None:
-    """Weights as He et al. 2021 begin with (appendix A.1); transformers leaves positions and tokens at 0.
+    """Initialise as in He et al. 2021 (appendix A.1); transformers leaves positions and tokens at 0.
 
-    Linear layers by Xavier's uniform law, the two tokens normal with standard deviation 0.02, positions as sines and
-    cosines of row and column, which are not trained.
+    Linear layers Xavier uniform, the two tokens normal with standard deviation 0.02, positions fixed sines and
+    cosines of row and column.
     """
     with torch.no_grad():
         for module in model.modules():
@@ -139,12 +140,12 @@ def grid_positions(cells: int, width: int) -> Tensor:
 
 
 def new_patch(name: str) -> int:
-    """Side of the patches of one of `NEW`, in pixels."""
+    """Patch size of one of `NEW`, in pixels."""
     return int(NEW[name][1].get("patch_size", PATCH))
 
 
 def generator_side(folder: Path, name: str) -> int | None:
-    """Height and width in pixels that a saved generator takes; None where its configuration does not say.
+    """Height and width in pixels that a saved generator takes; None if its configuration does not say.
     Raises `ModelError` for another architecture, or pictures that are not square."""
     config = _configuration(folder, name)
     key = "image_size" if _kind(config) == MAE else "sample_size"
@@ -152,16 +153,16 @@ def generator_side(folder: Path, name: str) -> int | None:
 
 
 def patch_side(folder: Path, name: str) -> int:
-    """Side of a patch in pixels."""
+    """Patch size in pixels."""
     return _square(_configuration(folder, name).get("patch_size", PATCH), "patch_size", name)
 
 
 def _square(value: Any, key: str, name: str) -> int:
-    """A side in pixels, which a configuration may also give as height and width."""
+    """Read a side in pixels, which a configuration may also give as height and width."""
     sides = set(value) if isinstance(value, list) else {value}
     side = sides.pop() if len(sides) == 1 else None
     if not isinstance(side, int) or side < 1:
-        raise ModelError(f"{name} takes no square pictures", seen=f"{key} {value}", allowed="one side in pixels")
+        raise ModelError(f"{name} does not take square pictures", seen=f"{key} {value}", allowed="one side in pixels")
     return side
 
 
@@ -171,13 +172,13 @@ def _configuration(folder: Path, name: str) -> dict[str, Any]:
         kind = _kind(config)
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(
-            f"{folder / 'config.json'} is no configuration of a model",
+            f"{folder / 'config.json'} is not a model configuration",
             seen=error,
             allowed="a JSON object, as save_pretrained writes it",
         ) from error
     if kind not in TASKS:
         raise ModelError(
-            f"{name} is no image-to-image generator with an encoder that can be trained here",
+            f"{name} is not an image-to-image generator with an encoder that can be trained here",
             seen=f"{kind} ({', '.join(config.get('architectures') or ['no architecture named'])})",
             allowed="a folder or hub id of ViTMAEForPreTraining, or of diffusers' VQModel or UNet2DModel; new ones: "
             + ", ".join(NEW),
@@ -190,10 +191,10 @@ def _kind(config: dict[str, Any]) -> str:
 
 
 def load_generator(source: ModelSource, size: int, corruption: Corruption) -> ImageToImage:
-    """Load a generator that takes pictures of `size`, on the device that is found.
+    """Load a generator that takes pictures of `size`, on the device found.
 
     Raises:
-        ModelError: another architecture, missing weights, another size, pixels that it normalises patch by patch, or a
+        ModelError: another architecture or size, missing weights, pixels normalised patch by patch, or a
             model that cannot complete a picture.
         RecipeError: a package that it needs is missing.
     """
@@ -208,7 +209,7 @@ def load_generator(source: ModelSource, size: int, corruption: Corruption) -> Im
             next_step=f"leave images.size out, or give {side}",
         )
     if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
-        raise ModelError(f"{source.name} holds weights that are no numbers", allowed="a model that works")
+        raise ModelError(f"{source.name} holds weights that are not finite", allowed="a model that works")
     corruption = replace(corruption, patch=patch_side(source.folder, source.name))
     model = model.eval().to(found_device())
     channels = normalisation(source.folder)
@@ -223,7 +224,7 @@ def load_generator(source: ModelSource, size: int, corruption: Corruption) -> Im
 
 @torch.no_grad()
 def _try(task: ImageToImage, size: int, name: str) -> None:
-    """Raise where the model cannot complete a picture: better now than after an hour."""
+    """Raise if the model cannot complete a picture: better now than after an hour."""
     blank = Pictures(pixels=torch.zeros(1, 3, size, size, dtype=torch.uint8), labels=torch.zeros(1, dtype=torch.int64))
     row = torch.zeros(1, dtype=torch.int64)
     try:
@@ -232,18 +233,18 @@ def _try(task: ImageToImage, size: int, name: str) -> None:
         task.loss(batch)
     except ExpungeError:
         raise
-    except Exception as error:  # whatever a model of other channels, conditions or blocks runs into
+    except Exception as error:  # whatever a model with other channels, conditions or blocks raises
         raise ModelError(
             f"{name} cannot complete colour pictures of {size} x {size} pixels",
             seen=first_line(error),
-            allowed="a model of 3 channels that needs nothing but the corrupted picture",
+            allowed="a model with 3 channels that needs only the corrupted picture",
         ) from error
 
 
 def _load_autoencoder(source: ModelSource, config: dict[str, Any]) -> nn.Module:
     if config.get("norm_pix_loss"):
         raise ModelError(
-            f"{source.name} draws patches whose mean and contrast were taken out, and these only the original has",
+            f"{source.name} draws patches without their mean and contrast, which only the original picture has",
             seen="norm_pix_loss true",
             allowed="a masked autoencoder trained with norm_pix_loss false",
         )
@@ -258,9 +259,9 @@ def _load_autoencoder(source: ModelSource, config: dict[str, Any]) -> nn.Module:
 
 
 def save_generator(task: ImageToImage, folder: Path, size: int) -> None:
-    """Write `folder` whole or not at all: safetensors, config, and a preprocessor that says size and normalisation.
+    """Write `folder` whole or not at all: safetensors, config, and a preprocessor with size and normalisation.
 
-    Beside a diffusion model lies its schedule of noise, as diffusers reads it.
+    A diffusion model's noise schedule is saved with it, as diffusers reads it.
     """
     model: Any = task.model
     with storage.folder_aside(folder) as aside:

@@ -21,15 +21,15 @@ PARTS = ("retain", "forget", "retain_test", "forget_test")
 "training pictures to keep and to forget, and held-back ones of either kind"
 FORGET_PARTS = ("forget", "forget_test")
 GROUPS = 10
-"ranges into which a column that the measuring network learns is cut, where it is a quantity of over twice as many values"
+"classes for the measuring network that a numeric column is cut into if it has more than twice as many values"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GeneratorParts:
-    """Pictures by part, with what there is to say about them.
+    """Pictures by part, with notes about them.
 
     Attributes:
-        proxy: pictures from elsewhere that stand for the retain set while unlearning, where there are such.
+        proxy: pictures from elsewhere that serve as the retain set while unlearning, if any.
         identity: the column with the identity of a picture's person, if any.
     """
 
@@ -45,15 +45,15 @@ class GeneratorParts:
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes, where the pictures have labels."""
+        """Names of the classes, if the pictures have labels."""
         retain = self.parts["retain"]
         return retain.classes if retain.labelled else None
 
     def forgotten_group(self) -> np.ndarray | None:
-        """(classes,) share of each class's pictures that is to be forgotten, where the forgotten are a group of classes.
+        """(classes,) share of each class's pictures that is to be forgotten, if the forget set is a group of classes.
 
-        None with names, which say more; without classes; and where most of the forgotten are of classes that are retained for
-        the most part.
+        None with names, which say more; without classes; and if most of the forget set is of classes that are mostly
+        retained.
         """
         classes = self.classes
         if self.identity is not None or classes is None:
@@ -66,7 +66,7 @@ class GeneratorParts:
         return share if lost[share > 0.5].sum() > lost.sum() / 2 else None
 
     def forgotten_share(self) -> float:
-        """Share of all pictures that is of the forgotten kind, held back ones with them."""
+        """Share of all pictures, held-back ones included, that is of the forgotten kind."""
         lost = sum(len(self.parts[name]) for name in FORGET_PARTS)
         return lost / sum(len(part) for part in self.parts.values())
 
@@ -81,13 +81,13 @@ class GeneratorParts:
 
 
 def read_generator_parts(recipe: GeneratorRecipe, size: int) -> GeneratorParts:
-    """Read and part the pictures that the recipe names.
+    """Read and split the pictures that the recipe names.
 
-    All pictures are shuffled and parted into training and test pictures first, then each part by what is to be
-    forgotten; so a forgotten kind has held-back pictures, too, on which nothing was trained.
+    All pictures are shuffled and split into training and test pictures first, then each part by what is to be
+    forgotten; so a forgotten kind also has held-back pictures, on which nothing was trained.
 
     Raises:
-        DataError: as `read_images` and `split` have it; nothing held back to measure on.
+        DataError: as in `read_images` and `split`; nothing held back to measure on.
     """
     settings = recipe.images
     images = read_as_asked(recipe.data, size, settings)
@@ -126,7 +126,7 @@ def read_generator_parts(recipe: GeneratorRecipe, size: int) -> GeneratorParts:
 def _classed(images: ImageSet, recipe: GeneratorRecipe) -> ImageSet:
     """Pictures without classes get those of the identity column, or of the column that the request selects by.
 
-    A quantity, which the request asks for by its order (`age <= 12`), is cut into groups.
+    A quantity, which the request selects by order (`age <= 12`), is cut into groups.
     """
     if images.labelled:
         return images
@@ -156,7 +156,7 @@ def _classed(images: ImageSet, recipe: GeneratorRecipe) -> ImageSet:
 
 
 def _meant(images: ImageSet, recipe: GeneratorRecipe, forget_rows: np.ndarray) -> np.ndarray:
-    """Rows of the whole data that the request means; of single pictures drawn from the training part, those drawn."""
+    """Rows of the whole data that the request selects; for a random draw from the training part, the rows drawn."""
     kind, _, rest = recipe.forget.strip().partition(":")
     if kind == "random":
         return forget_rows

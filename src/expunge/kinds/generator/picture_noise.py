@@ -1,4 +1,4 @@
-"""Noise that takes the place of pictures which are to be forgotten."""
+"""Noise that takes the place of pictures to forget."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NoiseKind = Literal["normal", "uniform", "matched_uniform", "binary", "constant"
 def noise_like(unit: Tensor, kind: NoiseKind, generator: torch.Generator) -> Tensor:
     """Noise of independent pixels from 0 to 1 (unit: (n, 3, height, width) in the same range).
 
-    normal: with the batch's own mean and standard deviation over all its pixels, cut off at 0 and 1; uniform: from 0 to 1,
-    whatever the batch; constant: its mean everywhere. These are of the code of Li et al. 2024 (arXiv:2402.00351). Not of
-    it: matched_uniform, from mean - sqrt(3) std to mean + sqrt(3) std, cut off; binary, pixels black or white, as often
-    white as the mean says: the largest variance that goes with that mean.
+    normal: with the batch's own mean and standard deviation over all its pixels, cut off at 0 and 1; uniform: from 0 to
+    1, whatever the batch; constant: its mean everywhere. These are from the code of Li et al. 2024 (arXiv:2402.00351).
+    Not from it: matched_uniform, from mean - sqrt(3) std to mean + sqrt(3) std, cut off; binary, pixels black or white,
+    white as often as the mean says: the largest variance with that mean.
     """
     mean, std = unit.mean(), unit.std()
     if kind == "constant":

@@ -1,4 +1,4 @@
-"""What a report says of a run on an image-to-image generator alone: pictures side by side, features on a plane."""
+"""Report sections that only generators have: pictures side by side, features on a plane."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HEADLINES = (
 
 SPLITS = {"forget": "to forget", "retain_test": "to keep, held back"}
 SHOWN = 150
-"points of each kind on the plane at most"
+"points of each kind on the plane, at most"
 COLUMNS = {"original": "original", "corrupted": "what the model is shown", **wording.MODELS}
 
 
@@ -46,7 +46,7 @@ class GridRow:
 
 
 def generator_parts(contents: Contents, folder: RunFolder) -> dict[str, Any]:
-    """Values of `generator.html.jinja` that other runs do not have."""
+    """Values of `generator.html.jinja` that other kinds of run do not have."""
     shown, chances = _shown(folder), contents.part("chances") or {}
     parts = picture_parts(contents, folder, HEADLINES)
     return parts | {
@@ -64,7 +64,7 @@ def generator_parts(contents: Contents, folder: RunFolder) -> dict[str, Any]:
 
 
 def _shown(folder: RunFolder) -> dict[str, np.ndarray]:
-    """The pictures and features that the run left to be shown; nothing where they are damaged or gone."""
+    """The pictures and features that the run stored for the report; empty if they are damaged or gone."""
     try:
         with np.load(folder.stages / "shown" / "shown.npz", allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
@@ -90,7 +90,7 @@ def _uri(pixels: np.ndarray) -> str:
 
 
 def _plane(shown: Mapping[str, np.ndarray]) -> Markup | None:
-    """Features on the two axes along which those of the originals to keep vary most, one panel a model."""
+    """Features on the two principal axes of the originals to keep, one panel a model."""
     panels = {"original": "originals", **{model: dot.label for model, dot in MODEL_DOTS.items()}}
     there = {key: label for key, label in panels.items() if f"plane-{key}-forget" in shown}
     if not there:
@@ -129,7 +129,8 @@ def _plane(shown: Mapping[str, np.ndarray]) -> Markup | None:
 
 
 def _front(contents: Contents) -> Markup | None:
-    """Fréchet distance on the retain set against that on the forget set, a point for each value of the field."""
+    """Fréchet distance on the retain set against that on the forget set, a point for each value of the trade-off
+    field."""
     found = contents.part("front")
     if not found:
         return None
@@ -169,7 +170,7 @@ def _front(contents: Contents) -> Markup | None:
 
 
 def _n(contents: Contents, split: str) -> str:
-    """How many pictures a Fréchet distance was taken over, as words behind a label."""
+    """The number of pictures behind a Fréchet distance, as a suffix of a label."""
     found = {s.n for s in contents.scores if s.measure == "frechet" and s.split == split}
     return f" (n = {found.pop()})" if len(found) == 1 else ""
 
@@ -196,11 +197,11 @@ def _network(contents: Contents) -> str:
         return ""
     text = f"The network that measures is {about['name']}"
     for key, words in (
-        ("accuracy", "of held-back originals it names the class of"),
-        ("accuracy_of_drawn_parts", "and of those of which only what a model has to draw is left"),
+        ("accuracy", "of held-back originals it classifies"),
+        ("accuracy_of_drawn_parts", "and of those with only the part left that a model has to draw,"),
     ):
         if key in about:
             accuracy = about[key]
             low, high = numbers.share(accuracy["low"]), numbers.share(accuracy["high"])
-            text += f"; {words} {numbers.share(accuracy['value'])} rightly ({low} to {high}, n = {accuracy['n']})"
+            text += f"; {words} {numbers.share(accuracy['value'])} correctly ({low} to {high}, n = {accuracy['n']})"
     return text + "."

@@ -1,4 +1,4 @@
-"""What a method works with on a generator: the sets, keys of corruptions, the original's features, phases of training."""
+"""What a method gets for a generator: the sets, keys of corruptions, the original's features, phases of training."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ MOST_BYTES = 2 << 30
 
 @dataclass(slots=True, kw_only=True)
 class GeneratorWork(Session):
-    """A generator to change, the sets, and what a method may do with them.
+    """A generator to change, the sets, and the operations a method may use.
 
     Attributes:
         task: the generator; its `model` is changed in place.
-        retain, forget: pictures to retain and to forget; a retain set from elsewhere serves as well.
+        retain, forget: pictures to retain and to forget; the retain set may be from elsewhere.
     """
 
     task: ImageToImage
@@ -42,12 +42,12 @@ class GeneratorWork(Session):
 
     @property
     def encoder_share(self) -> float:
-        """What part of the model's work is the encoder's."""
+        """The encoder's share of the model's work."""
         return self.task.encoder_share(self.side)
 
     @property
     def frozen_decoder_share(self) -> float:
-        """What part of a full step is made where gradients pass through the decoder, and only the encoder trains."""
+        """The share of a full step's work if gradients pass through the decoder and only the encoder trains."""
         return self.encoder_share + (1 - self.encoder_share) * (FORWARD + BACKWARD - 1) / (FORWARD + BACKWARD)
 
     def encoder(self) -> list[nn.Parameter]:
@@ -66,19 +66,19 @@ class GeneratorWork(Session):
         return pictures.take(chosen.sort().values)
 
     def viewed(self, pictures: Pictures, views: int) -> Pictures:
-        """All pictures, as often as there are views of them."""
+        """All pictures, repeated once per view."""
         return pictures if views == 1 else pictures.take(torch.arange(len(pictures)).repeat(views))
 
     def shuffled(self, count: int, *names: str | int) -> Tensor:
-        """(count,) the numbers 0 to count - 1 in an order that is drawn once."""
+        """(count,) the numbers 0 to count - 1 in a random order, drawn once."""
         return torch.randperm(count, generator=self.generator("shuffled", *names))
 
     def scrubbing_targets(self, retain: WithKnown, forget: WithKnown, kind: NoiseKind) -> tuple[WithKnown, WithKnown]:
-        """Both sets, whose `keys` are known, with the features that they are to have as `target`.
+        """Both sets, with their `keys`, and their target features as `target`.
 
-        Of the original: of the pictures to retain, and of noise in place of those to forget. Computed once for each picture
-        and corruption, and of noise once for each corruption where the picture does not matter; left out where they take
-        too much memory, and then `target_of` computes them.
+        The original's features of the pictures to retain, and of noise instead of those to forget. Computed once for
+        each picture and corruption, and for noise once for each corruption if the picture does not matter; left out if
+        they take too much memory, and then `target_of` computes them.
         """
         pictures, keys = forget.dataset, forget.known["keys"]
         if self._too_many(forget, len(retain) + len(forget)):
@@ -90,7 +90,8 @@ class GeneratorWork(Session):
         return retain.knowing(target=target), forget.knowing(target=noise[which])
 
     def feature_targets(self, retain: WithKnown, forget: WithKnown) -> tuple[WithKnown, WithKnown]:
-        """Both sets, whose `keys` are known, with the original's features as `target`, unless they take too much memory."""
+        """Both sets, with their `keys`, and with the original's features as `target`, unless they take too much
+        memory."""
         if self._too_many(forget, len(retain) + len(forget)):
             return retain, forget
         targets = [self.original_features(each.dataset, each.known["keys"]) for each in (retain, forget)]
@@ -107,7 +108,8 @@ class GeneratorWork(Session):
         return self.original.outputs(batch)
 
     def noise_for(self, forget: CorruptedBatch, retain: CorruptedBatch, kind: NoiseKind) -> Tensor:
-        """(forget, 3, side, side) normalised noise for the first batch, with the mean and deviation of both, drawn now.
+        """(forget, 3, side, side) normalised noise for the first batch, with the mean and deviation of both batches,
+        drawn now.
 
         From the global generator, which a phase of training seeds at each step.
         """
@@ -117,7 +119,7 @@ class GeneratorWork(Session):
 
     @torch.no_grad()
     def target_of(self, batch: CorruptedBatch, kind: NoiseKind | None = None) -> Tensor:
-        """The features that a batch is to have: its own target, or computed now; of noise where a kind of it is given."""
+        """The target features of a batch: its own `target`, or computed now; of noise if a kind of noise is given."""
         if batch.target is not None:
             return batch.target
         self.cost.passes += round(FORWARD * self.encoder_share * len(batch.rows))
@@ -152,7 +154,7 @@ class GeneratorWork(Session):
     def original_scrubbing_loss(
         self, pictures: WithKnown, kind: NoiseKind, apart: Callable[[Tensor, Tensor], Tensor]
     ) -> float:
-        """How far the original's features of a set are apart from those that it is to have."""
+        """Distance of the original's features of a set from their targets."""
         total = 0.0
         for rows in torch.arange(len(pictures)).split(EVALUATION_BATCH):
             batch = self.original.batch(pictures.dataset, rows, **pictures.known)
@@ -161,7 +163,7 @@ class GeneratorWork(Session):
         return total / len(pictures)
 
     def noise_of(self, parts: list[Tensor], name: str) -> Tensor:
-        """Gaussian noise with the shape, mean and standard deviation of each of the parts, put side by side."""
+        """Gaussian noise with the shape, mean and standard deviation of each of the parts, concatenated."""
         generator = self.generator("noise", name)
         drawn = (torch.randn(part.shape, generator=generator).to(part.dtype) for part in parts)
         return torch.cat([part.mean() + part.std() * noise for part, noise in zip(parts, drawn, strict=True)], 1)
@@ -185,8 +187,8 @@ class GeneratorWork(Session):
             yield rows, noise_like(unit, kind, self.generator("noise", name, number))
 
     def phase(self, name: str, pictures: int, epochs: float, batch_size: int, **more: object) -> Phase:
-        """A phase of so many epochs over so many pictures."""
-        # 1.1 * 10240 is above 11264 by a rounding error, which makes no step
+        """A phase of `epochs` epochs over this many pictures."""
+        # 1.1 * 10240 is above 11264 by a rounding error, which is not worth a step
         steps = max(1, math.ceil(epochs * pictures / (batch_size * world()) - 1e-9))
         return Phase(name=name, steps=steps, batch_size=batch_size, **more)  # type: ignore[arg-type]
 

@@ -14,7 +14,7 @@ from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.models.source import locate
 
 SIDE = 64
-"pixels of the pictures that a new model learns from, and of one that does not say its own"
+"picture size for a new model, and for one that does not give its own"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,11 +23,11 @@ class GeneratorSets(GeneratorParts):
 
     tensors: Mapping[str, Pictures]
     kept: Pictures
-    "what serves as the retain set while unlearning: the proxy where there is one"
+    "the retain set while unlearning: the proxy if there is one"
 
 
 def read_sets(recipe: GeneratorRecipe) -> GeneratorSets:
-    """Read and part the pictures that the recipe names; see `read_generator_parts`. Their size: as asked, or the model's."""
+    """Read and split the recipe's pictures; see `read_generator_parts`. Their size: the recipe's, or the model's."""
     size = recipe.images.size
     if size is None and recipe.model not in NEW:
         size = generator_side(locate(recipe.model, recipe.revision).folder, recipe.model)
@@ -38,7 +38,7 @@ def read_sets(recipe: GeneratorRecipe) -> GeneratorSets:
 
 
 def corruption_of(recipe: GeneratorRecipe) -> Corruption:
-    """What the generator undoes, in the model's patches."""
+    """The corruption that the generator undoes, in the model's patches."""
     if recipe.model in NEW:
         patch = new_patch(recipe.model)
     else:

@@ -1,4 +1,4 @@
-"""A run on an image-to-image generator: what its spine asks for."""
+"""A run on an image-to-image generator: the steps that the spine calls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def resolve_paths(recipe: GeneratorRecipe) -> GeneratorRecipe:
 
 
 def fitting_phase(recipe: GeneratorRecipe) -> Phase:
-    """How a model is trained from random weights."""
+    """Settings to train a model from random weights."""
     settings = recipe.fitting
     return Phase(
         name="fitting",
@@ -138,7 +138,7 @@ class GeneratorStory(PictureStory):
         self.run.show.stage("writing the report")
         draw_pictures(judge, originals, completions)
         seconds = {"seconds": self.base.seconds, "unlearning_seconds": trained["seconds"]}
-        return self.told(
+        return self.outcome_of(
             scores,
             trained,
             network=judge.about,
@@ -148,7 +148,7 @@ class GeneratorStory(PictureStory):
         )
 
     def scores_again(self, model: str, wanted: Collection[tuple[str, str]]) -> list[Score]:
-        """As `scores_of`, and with attacks where one of their scores is wanted."""
+        """As `scores_of`, with attacks if one of their scores is wanted."""
         scores = self.scores_of(model)
         if {measure for measure, _ in wanted} <= {score.measure for score in scores}:
             return scores

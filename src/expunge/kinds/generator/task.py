@@ -1,6 +1,6 @@
 """A generator as a task: an encoder that reads a corrupted picture, and a decoder that draws the whole one.
 
-Methods and measures see features, completions and losses; each kind of model says how it makes them.
+Methods and measures see features, completions and losses; each kind of model implements them.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ EVALUATION_BATCH = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorruptedBatch:
-    """Pictures, and what is left of them.
+    """Pictures and their corrupted versions.
 
     Attributes:
         pixels: (batch, 3, side, side) the originals, normalised.
         shown: (batch, 3, side, side) the corrupted ones, normalised.
         hidden: (batch, patches) which patches are hidden.
-        rows: (batch,) places in the set they were drawn from.
+        rows: (batch,) row numbers in their set.
         keys: (batch,) keys of their corruptions.
         target: (batch, ...) target features, if the method precomputed them.
-        wanted: (batch, 3, side, side) pictures that are wanted in place of the originals, normalised.
+        wanted: (batch, 3, side, side) targets instead of the originals, normalised.
     """
 
     pixels: Tensor
@@ -44,14 +44,14 @@ class CorruptedBatch:
 
 
 class ImageToImage(ABC):
-    """A generator with the corruption that it is to undo.
+    """A generator with the corruption that it undoes.
 
     Args:
         model: the network, an `nn.Module`; changed in place by what trains it.
         mean, std: of each colour channel, in units of the full range of a pixel (0 to 1).
 
     Attributes:
-        drawing_passes: forward passes that drawing a picture takes.
+        drawing_passes: forward passes per drawn picture.
     """
 
     drawing_passes: ClassVar[int] = 1
@@ -71,7 +71,7 @@ class ImageToImage(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is; batches are there too. Whole sets of pictures are in main memory."""
+        """The model's device; batches are moved there. Whole sets of pictures stay in main memory."""
         return next(self.model.parameters()).device
 
     def twin(self, model: nn.Module) -> Self:
@@ -79,7 +79,7 @@ class ImageToImage(ABC):
         return self._like(model, self.corruption)
 
     def under(self, corruption: Corruption) -> Self:
-        """The same model, which has to undo another corruption."""
+        """The same model with another corruption to undo."""
         return self._like(self.model, corruption)
 
     def _like(self, model: nn.Module, corruption: Corruption) -> Self:
@@ -87,7 +87,7 @@ class ImageToImage(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a report has to say of how the model was read."""
+        """Notes for the report on how the model was read."""
         return ()
 
     def begin(self, pictures: Pictures) -> None:  # noqa: B027 - most models need nothing
@@ -99,9 +99,9 @@ class ImageToImage(ABC):
         """The part that reads the corrupted picture."""
 
     def encoder_share(self, side: int) -> float:
-        """What part of the products of a forward pass the encoder makes.
+        """The encoder's share of the multiplications of a forward pass.
 
-        Counted as weights: of most models encoder and decoder go through the same resolutions.
+        Counted as weights: in most models encoder and decoder go through the same resolutions.
         """
         encoder = sum(parameter.numel() for parameter in self.encoder.parameters())
         return encoder / sum(parameter.numel() for parameter in self.model.parameters())
@@ -137,7 +137,7 @@ class ImageToImage(ABC):
         return True
 
     def scrubbed(self, unit: Tensor, noise: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """(shown, hidden) of what takes the place of pictures that are to be forgotten: noise, corrupted as they are."""
+        """(shown, hidden) of the noise that takes the place of pictures to forget, corrupted as they are."""
         return self.corrupted(noise, keys)
 
     def batch(
@@ -149,8 +149,8 @@ class ImageToImage(ABC):
         target: Tensor | None = None,
         wanted: Tensor | None = None,
     ) -> CorruptedBatch:
-        """The pictures at `rows`, corrupted. Of the whole set, and looked up here: `keys` (n,) of corruptions, features
-        `target` (n, ...), and uint8 pictures `wanted` (n, 3, side, side)."""
+        """The pictures at `rows`, corrupted. Given for the whole set and looked up here: `keys` (n,) of corruptions,
+        features `target` (n, ...), and uint8 pictures `wanted` (n, 3, side, side)."""
         unit = self.unit(pictures.pixels[rows])
         shown, hidden = self.corrupted(unit, keys[rows])
         return CorruptedBatch(
@@ -167,27 +167,28 @@ class ImageToImage(ABC):
         return self.features(batch.shown, batch.hidden)
 
     def features_of(self, *batches: CorruptedBatch) -> list[Tensor]:
-        """Features of several batches from one pass, which is quicker than a pass each."""
+        """Features of several batches from one pass, which is faster than one pass each."""
         together = self.features(torch.cat([b.shown for b in batches]), torch.cat([b.hidden for b in batches]))
         return list(together.split([len(b.rows) for b in batches]))
 
     def maps(self, features: Tensor, side: int) -> list[Tensor]:
-        """Features of pictures of `side` pixels, map by map; of most models they are one."""
+        """Features of pictures of `side` pixels, map by map; most models have one."""
         return [features]
 
     def outputs(self, batch: CorruptedBatch) -> Tensor:
-        """(batch, 3, side, side) what the decoder says: whole pictures, normalised."""
+        """(batch, 3, side, side) the decoder's output: whole pictures, normalised."""
         return self.decoded(self.batch_features(batch), batch.hidden)
 
     def loss(self, batch: CorruptedBatch) -> Tensor:
-        """Mean squared error of the normalised pixels that were hidden (of all where none were), as in training.
+        """Mean squared error of the normalised pixels that were hidden (of all if none were), as in training.
 
-        Against the pictures themselves, or `batch.wanted` where there are such.
+        Against the pictures themselves, or `batch.wanted` if given.
         """
         return self.error(self.outputs(batch), batch)
 
     def error(self, drawn: Tensor, batch: CorruptedBatch, truth: Tensor | None = None) -> Tensor:
-        """Mean squared difference of what was drawn from what is wanted (or from `truth`), over the pixels that count."""
+        """Mean squared difference of what was drawn from what is wanted (or from `truth`), over the pixels that
+        count."""
         if truth is None:
             truth = batch.pixels if batch.wanted is None else batch.wanted
         error = (drawn - truth) ** 2
@@ -197,7 +198,7 @@ class ImageToImage(ABC):
         return (error * weight).sum() / (weight.sum() * error.shape[1])
 
     def picture_losses(self, batch: CorruptedBatch) -> Tensor:
-        """(batch,) what `loss` says of each picture alone, without what it says of the model's own words."""
+        """(batch,) `loss` of each picture alone, without the codebook term."""
         return self.errors(self.outputs(batch), batch, batch.pixels)
 
     def errors(self, drawn: Tensor, batch: CorruptedBatch, truth: Tensor) -> Tensor:
@@ -213,7 +214,7 @@ class ImageToImage(ABC):
         return self.outputs(batch)
 
     def completed(self, drawn: Tensor, shown: Tensor, hidden: Tensor) -> Tensor:
-        """(batch, 3, side, side) uint8: what was drawn where patches were hidden, what was shown elsewhere."""
+        """(batch, 3, side, side) uint8: completions: drawn where patches were hidden, the shown picture elsewhere."""
         if self.corruption.hides:
             drawn = torch.where(pixels_of(hidden, drawn.shape[-1], self.corruption.patch), drawn, shown[:, :3])
         unit = self.denormalised(drawn).nan_to_num(0.5).clamp(0, 1)
@@ -233,7 +234,7 @@ class ImageToImage(ABC):
         return torch.cat(parts) if parts else torch.empty(0, 0)
 
     def evaluated(self, pictures: Pictures, keys: Tensor) -> Iterator[CorruptedBatch]:
-        """Batches of a set in its order; meanwhile the model is in evaluation mode."""
+        """Batches of a set in its order; the model is in evaluation mode meanwhile."""
         mode = self.model.training
         self.model.eval()
         try:

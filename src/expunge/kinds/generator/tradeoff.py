@@ -22,7 +22,7 @@ SPLITS = ("retain_test", "forget")
 
 
 def tradeoff_field(recipe: GeneratorRecipe) -> str:
-    """The field of the recipe's method that is varied. Raises `RecipeError` where it has none."""
+    """The field of the recipe's method that is varied. Raises `RecipeError` if it has none."""
     name = recipe.method["name"]
     fields = method_class(name).model_fields
     found = next((field for field in TRADEOFF_FIELDS if field in fields), None)
@@ -39,7 +39,7 @@ def tradeoff_field(recipe: GeneratorRecipe) -> str:
 def front(judge: Judge, source: ModelSource, originals: Mapping[str, Originals]) -> dict[str, Any] | None:
     """{"field", "points"}, a point for each value of `evaluation.front`: Fréchet distances, PSNR, identification.
 
-    None where no values are asked for. The unlearned models of the points are not saved.
+    None if `evaluation.front` is empty. The unlearned models of the points are not saved.
     """
     run, sets, recipe = judge.run, judge.sets, judge.run.recipe
     values = recipe.evaluation.front

@@ -1,4 +1,4 @@
-"""Saving an adapter by itself, as peft writes it: `PeftModel.from_pretrained` and vLLM load it on its base."""
+"""Save an adapter by itself in peft's format: `PeftModel.from_pretrained` and vLLM load it on its base."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def save_adapter(task: CausalLM, name: str, added: Targets, base: ModelSource, f
     """Write the adapter `name` of a model, with its tokenizer, whole or not at all.
 
     Args:
-        added: what it was added to.
-        base: the model that it belongs to; its Hugging Face id, or else its folder, is what the adapter names.
+        added: where it was added.
+        base: the model that it belongs to; the adapter names its Hugging Face id, or else its folder.
     """
     from peft import get_peft_model_state_dict  # takes seconds to import, with bitsandbytes
 
@@ -39,7 +39,7 @@ def save_adapter(task: CausalLM, name: str, added: Targets, base: ModelSource, f
 
 
 def _short(model: PreTrainedModel, modules: tuple[str, ...]) -> list[str]:
-    """Last parts of the names of modules, where no other module has one of them; else their whole names."""
+    """Last parts of the names of modules if no other module has them; else their whole names."""
     plain = {name.replace(".base_layer", "") for name, module in model.named_modules() if isinstance(module, nn.Module)}
     last = {name.rpartition(".")[2] for name in modules}
     others = {name for name in plain if name.rpartition(".")[2] in last} - set(modules)

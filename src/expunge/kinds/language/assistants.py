@@ -1,4 +1,4 @@
-"""Making the assistant of a language model: its first layers by themselves, trained, and put beside it."""
+"""Make the assistant of a language model: its first layers alone, trained and attached to it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ PHASE = "assistant"
 LOOKED_AT = 8
 "blocks of the forget set that assistant and model are compared on"
 SHARE = 4
-"of all layers one in so many, where no number is given"
+"the default: one layer in this many"
 
 
 def train_assistant(work: LanguageWork, method: Method, layers: int | None, how: Difference) -> None:
-    """Train a copy of the model's first layers with a loss, and put it beside the model, whose weights stay as they are.
+    """Train a copy of the model's first layers with a loss and attach it to the model, whose weights do not change.
 
-    The copy is meant to lose what it says of the retain set: the guard looks for numbers alone, and no likelihood ends it.
+    The copy is meant to lose the retain set: the guard only checks for finite numbers, and no likelihood ends it.
 
     Args:
-        layers: how many; None: a quarter of them.
+        layers: number of layers; None: a quarter of them.
 
     Raises:
         RecipeError: the model has fewer. ModelError: it cannot be cut.
@@ -47,8 +47,9 @@ def train_assistant(work: LanguageWork, method: Method, layers: int | None, how:
     work.log(PHASE, **settings, forget_loss=known, forget_loss_of_model=model)
     if known > model:
         text = (
-            f"the assistant remembers the forget set less well ({known:.2f} nats a token) than the model does ({model:.2f}): "
-            "what it takes away is something else; train it for longer, or at a higher training.learning_rate"
+            f"the assistant remembers the forget set less well ({known:.2f} nats a token) than the model does "
+            f"({model:.2f}): what it removes is something else; train it for longer, or at a higher "
+            "training.learning_rate"
         )
         work.log("notice", text=text)
     stand_beside(work.task, assistant, how)
@@ -56,14 +57,14 @@ def train_assistant(work: LanguageWork, method: Method, layers: int | None, how:
 
 @torch.no_grad()
 def _forget_loss(task: CausalLM, forget: TokenTable) -> float:
-    """Nats a labelled token of a few blocks."""
+    """Mean loss on a few blocks, in nats a labelled token."""
     task.model.eval()
     table = spread_evenly(forget, LOOKED_AT)
     return float(task.row_nll(table.batch(range(len(table)))).mean())
 
 
 def stand_beside(task: CausalLM, assistant: CausalLM, how: Difference) -> None:
-    """From here on the task's model says what both say together."""
+    """From here on the task's model is both together."""
     assistant.model.to(task.model.device).eval()
     put_beside(task.model, assistant.model, how)
     vars(task).pop("head", None)
@@ -71,7 +72,8 @@ def stand_beside(task: CausalLM, assistant: CausalLM, how: Difference) -> None:
 
 
 def first_layers(task: CausalLM, count: int | None = None) -> CausalLM:
-    """A copy of a model with its first layers alone, its embeddings, last norm and head; a plain model of the same kind.
+    """A copy of a model with its first layers alone, its embeddings, last norm and head; a plain model of the same
+    kind.
 
     Raises:
         RecipeError: the model has fewer layers. ModelError: its kind cannot be cut, as far as its configuration says.
@@ -81,7 +83,7 @@ def first_layers(task: CausalLM, count: int | None = None) -> CausalLM:
     count = max(1, round(len(whole) / SHARE)) if count is None else count
     if count > len(whole):
         raise RecipeError(
-            "the model has fewer layers than its assistant is to have",
+            "the model has fewer layers than its assistant would have",
             seen=f"{count} of {len(whole)}",
             allowed=f"1 to {len(whole)}",
             next_step="leave --method.layers out: a quarter of them",
@@ -99,7 +101,7 @@ def first_layers(task: CausalLM, count: int | None = None) -> CausalLM:
 
 
 def _shorten(config: Any, layers: int, count: int) -> None:
-    """Make a configuration that of the first layers: their number, and what it lists for each layer."""
+    """Cut a configuration down to the first layers: their number, and lists with an entry per layer."""
     for name, value in list(vars(config).items()):
         if "layer" in name and isinstance(value, list | tuple) and len(value) == layers:
             setattr(config, name, value[:count])
@@ -107,7 +109,7 @@ def _shorten(config: Any, layers: int, count: int) -> None:
 
 
 def _check(model: nn.Module) -> None:
-    """Raise unless a model is what its configuration makes."""
+    """Raise unless a model matches its configuration."""
     try:
         with torch.device("meta"):
             made = type(model)(model.config)
@@ -115,11 +117,11 @@ def _check(model: nn.Module) -> None:
             name: value.shape for name, value in model.state_dict().items()
         }
         seen = "other weights than its configuration says"
-    except Exception as error:  # whatever a configuration that was cut runs into
+    except Exception as error:  # whatever a cut configuration raises
         same, seen = False, f"{type(error).__name__}: {error}"
     if not same:
         raise ModelError(
-            f"the first layers of {type(model).__name__} are no model by themselves, as an assistant has to be",
+            f"the first layers of {type(model).__name__} are not a model by themselves, as an assistant has to be",
             seen=seen,
-            next_step="choose a method that keeps no assistant: npo, simnpo",
+            next_step="choose a method without an assistant: npo, simnpo",
         )

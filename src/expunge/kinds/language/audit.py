@@ -1,4 +1,4 @@
-"""An audit of a language model: what is asked, the two sides of every attack, and damage."""
+"""An audit of a language model: the questions, the two sides of every attack, and damage."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from expunge.runs.findings import Finding
 from expunge.runs.work import Work
 
 ROWS = 48
-"rows of the retain set and of ordinary text that are looked at and that an attacker may train on"
+"rows of the retain set and of ordinary text that are measured and that an attacker may train on"
 NEW = 32
-"tokens of an answer that is shown"
+"tokens of each answer shown"
 
 SIDES = {
     "unlearned": "the unlearned model",
@@ -38,8 +38,8 @@ SIDES = {
 }
 CONTROLS = {
     "retrained": "a model that never saw the forget set",
-    "holdout": "like texts that no model saw, in the place of the forget set",
-    "names": "the forget set's own texts with its names replaced by invented ones, in the place of the forget set",
+    "holdout": "similar texts that no model saw, instead of the forget set",
+    "names": "the forget set's own texts with its names replaced by invented ones, instead of the forget set",
 }
 
 
@@ -47,12 +47,12 @@ class LanguageAudit(AnyAudit[Side]):
     """The audit of one model on the data of a run.
 
     Args:
-        story: its sets are read.
+        story: the run whose sets are used.
         subject: the model that is audited.
         control: a model that never saw the forget set; holdout: texts of the same kind that no model saw.
 
     Attributes:
-        control: which control there is; see `CONTROLS`. wanted: facts that would be asked for, if there were the time.
+        control: the kind of control; see `CONTROLS`. wanted: number of facts to ask for, given enough time.
     """
 
     words = SIDES
@@ -63,7 +63,7 @@ class LanguageAudit(AnyAudit[Side]):
         if recipe.forget_kind == "toxicity":
             raise RecipeError(
                 "an audit asks for facts, and toxicity is a habit",
-                next_step="measure it by expunge evaluate, with other prompts (--toxicity-prompts FILE)",
+                next_step="measure it with expunge evaluate, with other prompts (--toxicity-prompts FILE)",
             )
         self.settings, self.seed, self.excerpts = recipe.audit, recipe.seed, recipe.excerpts
         self.base, self.sets = story.base, story.sets
@@ -73,7 +73,7 @@ class LanguageAudit(AnyAudit[Side]):
         self.models = AuditModels(self.base, self.subject, self.retrained)
         self.wanted: int | None = None
         self.destroyed: str | None = None
-        "why there is nothing to attack"
+        "why there is nothing to attack, if so"
         tokenizer, size = self.base.tokenizer, recipe.data.block_size
 
         def facts(text: TextSet | Callable[[], Any], name: str) -> Facts:
@@ -95,7 +95,7 @@ class LanguageAudit(AnyAudit[Side]):
         return [fact.taught for fact in found.every]
 
     def _control(self, facts: Callable[..., Facts], forget: TextSet) -> tuple[str | None, Facts | None]:
-        """(which control there is, the facts that it is asked for where they are others)."""
+        """(the kind of control, the facts that it is asked for if they differ)."""
         if self.retrained is not None:
             return "retrained", None
         if self.holdout is not None:
@@ -112,13 +112,13 @@ class LanguageAudit(AnyAudit[Side]):
         return self.others is None
 
     def groups(self) -> dict[str, list[int]]:
-        """Questions about one person, and passages of one document, belong together."""
+        """Group questions about one person, and passages of one document."""
         every = {"facts": self.facts, "control": self.others, "holdout": self.holdout}
         found = {name: facts.groups for name, facts in every.items() if facts is not None}
         return {name: groups for name, groups in found.items() if groups is not None}
 
     def key(self) -> dict[str, Any]:
-        """What all results depend on."""
+        """Key of all results."""
         return {
             "subject": self.subject.digest,
             "base": self.base.digest,
@@ -128,7 +128,7 @@ class LanguageAudit(AnyAudit[Side]):
         }
 
     def about(self) -> dict[str, Any]:
-        """What is audited, with what, for the record."""
+        """The audited model, the control and the facts, for the record."""
         return {
             "model": self.subject.source.shown_name,
             "digests": {"model": self.subject.source.digests, "base": self.base.source.digests}
@@ -152,8 +152,8 @@ class LanguageAudit(AnyAudit[Side]):
         return "text that the base model wrote" if ordinary.generated else ordinary.shown
 
     def sides(self, attack: AnyAttack[Side] | None = None) -> Iterator[tuple[str, Side]]:
-        """The unlearned side, then the control's where there is one; of an attack with a scale of its own also the base
-        model's on their facts. Models are loaded when they are asked for."""
+        """The unlearned side, then the control's if there is one; for an attack with a scale of its own also the base
+        model's on their facts. Models are loaded when needed."""
         yield "unlearned", self._side(self.subject, self.facts)
         if self.control is not None:
             model = self.retrained or self.subject
@@ -164,7 +164,7 @@ class LanguageAudit(AnyAudit[Side]):
                 yield "control_base", self._side(self.base, self.others)
 
     def _side(self, model: LazyModel, facts: Facts, again: bool = False) -> Side:
-        """A side; `again`: its facts are those of another one."""
+        """A side; `again`: its facts are those of another side."""
         return Side(
             look=lambda: self.models.look(model),
             fresh=lambda: self.models.fresh(model),
@@ -195,11 +195,11 @@ class LanguageAudit(AnyAudit[Side]):
         return self._of(self.base, facts) | {"request": REQUEST}
 
     def known(self) -> dict[str, Trial]:
-        """What is known without an attack: of the subject, the base model, and the control (see `excess.Known`).
+        """What the subject, the base model and the control know without an attack (see `excess.Known`).
 
         Raises:
-            ModelError: the base model or the control computes no numbers. Where the subject does not, it is destroyed: there
-                is nothing to attack, and the damage says so.
+            ModelError: the base model or the control computes NaN or infinity. If the subject does, it is destroyed:
+                there is nothing to attack, and the damage shows it.
         """
         models = {"unlearned": (self.subject, self.facts), "base": (self.base, self.facts)}
         if self.retrained is not None:
@@ -225,11 +225,11 @@ class LanguageAudit(AnyAudit[Side]):
         return found
 
     def _no_numbers(self, model: LazyModel, values: Sequence[float | None]) -> None:
-        """Note that the subject is destroyed; raise of another model."""
+        """Note that the subject is destroyed; raise for another model."""
         seen = f"NaN or infinite logits on {values.count(None)} of {len(values)} facts"
         if model is not self.subject:
             raise ModelError(
-                f"{model.source.name} computes no numbers, so nothing can be held against it",
+                f"{model.source.name} computes no numbers, so nothing can be compared with it",
                 seen=seen,
                 next_step="give a model that works as --base and --control",
             )
@@ -244,7 +244,7 @@ class LanguageAudit(AnyAudit[Side]):
         return len(self.facts.every)
 
     def ask_fewer(self, number: int) -> None:
-        """Ask for so many of the facts alone: a sample that the seed draws, in the order of the text."""
+        """Ask for only this many of the facts: a sample drawn by the seed, in the order of the text."""
         self.wanted = len(self.facts.every)
         same = self.others is self.holdout
         self.facts = self.facts.some(number, self.seed)
@@ -254,11 +254,11 @@ class LanguageAudit(AnyAudit[Side]):
             self.others = self.holdout if same else self.others.some(number, self.seed)
 
     def measured(self, work: Work) -> Work:
-        """What one of each kind of this work takes here, in seconds: a first piece of each is done."""
+        """Seconds per unit of each kind of work on this machine, measured on a first piece of each."""
         return measured_rates(work, self.models, self.subject, self.facts)
 
     def asking(self) -> Work:
-        """What asking for the facts takes."""
+        """The cost of asking for the facts."""
         own = tokens(fact.asked for fact in self.facts.every)
         if self.others is None:
             models = 2 if self.retrained is None else 3
@@ -266,20 +266,20 @@ class LanguageAudit(AnyAudit[Side]):
         return Work(read=2.0 * (own + tokens(fact.asked for fact in self.others.every)), loaded=4)
 
     def around(self) -> Work:
-        """What an audit takes after its attacks: damage, and the answers that are shown."""
+        """The cost of an audit after its attacks: damage, and the answers shown."""
         return Work(read=2.0 * (tokens(self.retain) + tokens(self.ordinary)), loaded=2) + self.answering()
 
     def answering(self) -> Work:
-        """What the answers that are shown take."""
+        """The cost of the answers shown."""
         models = 0 if not self.excerpts else 2 if self.retrained is None else 3
         return Work(written=models * min(SHOWN, self.asked_number) * NEW, loaded=models)
 
     def names(self) -> list[str]:
-        """Of all attacks, in their order."""
+        """All attacks, in their order."""
         return [attack.name for attack in attacks()]
 
     def attacks(self, names: Sequence[str] = ()) -> list[tuple[AnyAttack[Side], str | None]]:
-        """(attack, why it cannot be carried out); of these, or of all."""
+        """(attack, why it cannot run), for these or for all."""
         found = []
         for attack in attacks():
             missing = None
@@ -290,7 +290,7 @@ class LanguageAudit(AnyAudit[Side]):
         return found
 
     def _key_of(self, attack: AnyAttack[Side], which: str) -> dict[str, Any]:
-        """What the results of an attack on a side depend on."""
+        """Key of the results of an attack on a side."""
         return {
             **self.key(),
             "version": attack.version,
@@ -307,11 +307,11 @@ class LanguageAudit(AnyAudit[Side]):
 
     @cached_property
     def _texts(self) -> str:
-        """Digest of the rows that are no facts."""
+        """Digest of the rows that are not facts."""
         return storage.digest_value([[row.ids for row in rows] for rows in (self.retain, self.ordinary)])
 
     def damage(self) -> dict[str, Any]:
-        """What forgetting cost: recall of the retain set and perplexity of ordinary text, of the base model and the
+        """Damage: recall of the retain set and perplexity of ordinary text, of the base model and the
         subject, in pairs; and KL(base || subject) on ordinary text, nats a token."""
         key = self.key() | {"texts": self._texts}
 
@@ -322,15 +322,15 @@ class LanguageAudit(AnyAudit[Side]):
         return summed_up(self._cached("damage", key, make, "measuring damage"))
 
     def damaged(self, damage: dict[str, Any]) -> list[Finding]:
-        """What `damage` gave, beside the limits; not yet judged."""
+        """The results of `damage` with their limits; not yet judged."""
         return damage_findings(self.settings, damage, self.sets.ordinary.digest == self.sets.retain.digest)
 
     def shown(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        """What is shown of each of these facts, with what the models say to it."""
+        """The part of each of these facts that is shown, with the models' answers."""
         return self.facts.shown(numbers, self._said(numbers)) if numbers else []
 
     def _said(self, numbers: Sequence[int]) -> dict[str, list[str]]:
-        """Model -> what it says to these facts, greedily."""
+        """Model -> its greedy answers to these facts."""
         prompts = [list(self.facts.every[i].asked.ids[: self.facts.every[i].asked.first]) for i in numbers]
         models = {"base": self.base, "unlearned": self.subject}
         models |= {} if self.retrained is None else {"control": self.retrained}

@@ -1,4 +1,4 @@
-"""The models of an audit: loaded when they are looked at, and released when another one is."""
+"""The models of an audit: loaded on use, and released when another one is used."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from expunge.models.source import configuration
 
 
 class AuditModels:
-    """The base model, the audited one, and the control where it is a model. Of large ones there is room for few: one is held
-    at a time, and the base beside it where an attack needs both.
+    """The base model, the audited one, and the control if it is a model. Memory holds few large ones: one is held
+    at a time, with the base as well if an attack needs both.
 
     Raises:
-        ModelError: one of them does not write the same tokens as the base, so that it cannot be asked for the same facts.
+        ModelError: one of them does not write the same tokens as the base, so that it cannot be asked for the same
+            facts.
     """
 
     def __init__(self, base: LazyModel, subject: LazyModel, retrained: LazyModel | None) -> None:
@@ -30,12 +31,12 @@ class AuditModels:
                 )
 
     def kept_beside(self) -> dict[str, str]:
-        """What a reader has to know of an audited model that keeps something beside it, as `keeps`."""
+        """Note for the reader on an audited model with an assistant or adapters, as in `keeps`."""
         folder = self.subject.source.assisted
         return {} if folder is None else {"keeps": keeps_of(folder)}
 
     def look(self, model: LazyModel) -> CausalLM:
-        """A model for looking; the others are released."""
+        """A model for inference; the others are released."""
         for other in (self.base, self.subject, self.retrained):
             if other is not None and other is not model and other.loaded is not None:
                 other.release()
@@ -43,7 +44,7 @@ class AuditModels:
 
     @staticmethod
     def beside(model: LazyModel) -> CausalLM:
-        """A model for looking, beside what is loaded."""
+        """A model for inference, in addition to what is loaded."""
         task = model()
         task.model.eval()
         return task

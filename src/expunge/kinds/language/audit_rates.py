@@ -1,4 +1,4 @@
-"""How fast an audit's work goes on this machine: a first piece of each kind is done and timed."""
+"""Speed of an audit's work on this machine: a first piece of each kind is timed."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from expunge.runs.work import Work
 T = TypeVar("T")
 
 WRITTEN = 6
-"tokens that are written of each fact"
+"tokens to generate for each fact"
 TOGETHER = 8
-"facts of which they are"
+"facts to generate for"
 
 
 def measured_rates(work: Work, models: AuditModels, subject: LazyModel, facts: Facts) -> Work:
-    """Seconds that one of each kind of `work` takes of this model.
+    """Seconds per unit of each kind of `work` for this model.
 
     Args:
-        facts: of which some are read, learnt and gone on from; nothing of it is kept.
+        facts: facts to read, train on and continue; no result is kept.
     """
     rates = Work()
     task = None
@@ -39,7 +39,7 @@ def measured_rates(work: Work, models: AuditModels, subject: LazyModel, facts: F
     rows = [fact.asked for fact in facts.every[:BATCH]]
     if work.read:
         assert task is not None
-        recall(task, rows[:2])  # what is done once is none of the rate
+        recall(task, rows[:2])  # work done once does not belong in the rate
         seconds, _ = _timed(lambda: recall(task, rows))
         rates += Work(read=seconds / sum(len(row.ids) for row in rows))
     if work.written:
@@ -55,7 +55,7 @@ def measured_rates(work: Work, models: AuditModels, subject: LazyModel, facts: F
 
 
 def _training(models: AuditModels, subject: LazyModel, facts: Facts) -> Work:
-    """Of the second of two steps: in the first the optimizer makes room for its moments."""
+    """Time of the second of two steps: in the first the optimizer allocates its moments."""
     task = models.fresh(subject)
     rows = [fact.taught for fact in facts.every[:TRAINED]]
     optimizer = torch.optim.AdamW(task.model.parameters(), lr=0.0, weight_decay=0.0, foreach=False)
@@ -68,7 +68,7 @@ def _training(models: AuditModels, subject: LazyModel, facts: Facts) -> Work:
 
 
 def _changing(models: AuditModels, subject: LazyModel) -> float:
-    """Of one layer's matrices, by their share of all."""
+    """Time of one layer's matrices, scaled by their share of all."""
     task = models.look(subject)
     every = matrices(task)
     first = {name: weight for name, weight in every.items() if task.layer_of(name) == 0} or every
@@ -78,7 +78,7 @@ def _changing(models: AuditModels, subject: LazyModel) -> float:
 
 
 def _timed(do: Callable[[], T]) -> tuple[float, T]:
-    """(seconds, what comes of it)."""
+    """(seconds, result)."""
     start = time.monotonic()
     found = do()
     if torch.cuda.is_available():

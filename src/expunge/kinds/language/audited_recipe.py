@@ -1,4 +1,4 @@
-"""The recipe of the audit of a model that no run has made."""
+"""The recipe for auditing a model that was not made by a run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def audited_recipe(given: Mapping[str, Any]) -> Recipe:
     """A recipe of base model and sets.
 
     Args:
-        given: `base`, `forget` and `retain`; `ordinary`, text that perplexity is measured on (default: the retain set); and
-            fields of the recipe's part `audit`, dotted.
+        given: `base`, `forget` and `retain`; `ordinary`, text that perplexity is measured on (default: the retain set);
+            and fields of the recipe's part `audit`, dotted.
     """
     base, forget, retain = (str(given[name]) for name in SETS)
     ordinary = str(given.get("ordinary", retain))

@@ -12,14 +12,14 @@ from expunge.errors import DataError
 from expunge.kinds.language.question_rows import QuestionFormat, QuestionRow
 
 MIN_BLOCK = 8
-"tokens of text below which the rest of a document is dropped"
+"minimum tokens of a document's last block; a shorter rest is dropped"
 MIN_DOCUMENT = 2
-"tokens of text below which a whole document is dropped: one token has nothing to be predicted from"
+"tokens of text below which a whole document is dropped: one token has no context"
 MIN_TARGET = 4
 "tokens below which a target is refused"
 BATCH_CHARACTERS = 1 << 17
 BATCH_DOCUMENTS = 512
-"how much is tokenized at once"
+"characters tokenized at once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,20 @@ class Block:
     "index of the first token that may carry a label: 0, or after the token for the beginning, or the answer's first"
     source: str
     dropped: int = 0
-    "turns left out at the beginning of a conversation, for want of room"
+    "turns left out at the beginning of a conversation, for lack of space"
 
 
 def iterate_blocks(documents: Iterable[Document], tokenizer: Any, block_size: int) -> Iterator[Block]:
     """Tokenize documents as a stream and cut each into blocks.
 
-    - The pieces of one passage are one stream, with the tokens it would have if it were tokenized whole; different
+    - The pieces of one passage are one stream, with the tokens of tokenizing it whole; different
       documents never share a block.
-    - Of what is left at a document's end, fewer than `MIN_BLOCK` tokens are dropped, unless they are its only ones.
-    - Special tokens that stand as text in the data (`<|im_end|>`) are tokenized as text. Nothing is added to plain text
+    - At a document's end fewer than `MIN_BLOCK` tokens are dropped, unless they are its only ones.
+    - Special tokens written out in the data (`<|im_end|>`) are tokenized as text. Nothing is added to plain text
       but the token for the beginning, before each block, where the tokenizer itself adds one.
     - A question row is the chat template's prompt, the answer and the end of turn; without a template it is
       `Question: ...\\nAnswer: ...`. An answer that does not fit continues in further blocks, labelled from their start.
-      Of a long conversation the earliest turns are left out, until half of the block is free for the answer.
+      The earliest turns of a long conversation are left out, until half of the block is free for the answer.
 
     Args:
         documents: as `read_documents` yields them.
@@ -80,7 +80,7 @@ def iterate_blocks(documents: Iterable[Document], tokenizer: Any, block_size: in
 
 
 def check_target_length(tokens: int, block_size: int, target: str) -> str | None:
-    """Judge a set by the tokens in all its blocks; a sentence for the user where it is short but usable.
+    """Check a set's size by the tokens in all its blocks; a sentence for the user if it is short but usable.
 
     Raises:
         DataError: fewer than `MIN_TARGET` tokens.
@@ -111,7 +111,7 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def _windows(batch: list[Document], tail: str) -> list[str]:
-    """Each piece of plain text behind the end of the text that it continues."""
+    """Each piece of plain text, appended to the text that it continues."""
     windows = []
     for document in batch:
         if document.prompt is None:
@@ -163,7 +163,8 @@ def _block(
 
 
 def in_groups(blocks: Iterable[Block], tokens: int) -> Iterator[list[Block]]:
-    """Blocks in their order, in groups that make a batch of at most `tokens` tokens with padding (one block at least)."""
+    """Blocks in their order, in groups that make a batch of at most `tokens` tokens with padding (one block at
+    least)."""
     group: list[Block] = []
     for block in blocks:
         width = max([len(block.ids), *(len(other.ids) for other in group)])

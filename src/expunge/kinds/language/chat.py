@@ -1,8 +1,8 @@
-"""How a chat is rendered, and what a model says in it: always without thinking aloud before the answer.
+"""Render chats, and read a model's answer: always without thinking before the answer.
 
-What a reasoning model thinks is not what it answers: a text that is elicited, trained or measured through it would be
-another one. So its template is asked to leave thinking out where it can; where it begins it by itself, that is closed at
-once; where it names a channel for the answer, that is opened; and what is thought all the same is cut.
+A reasoning model's thoughts are not its answer: a text elicited, trained or measured through them would be
+another one. So its template is asked to leave thinking out if it can; if it starts thinking by itself, that is closed
+at once; if it names a channel for the answer, that is opened; and any remaining thoughts are cut.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ OFF: Mapping[str, Any] = {
 }
 "variables of chat templates that switch thinking off"
 EFFORT = "reasoning_effort"
-"a variable of chat templates that says how much is thought: `none` where the template knows that, else `low`"
+"a variable of chat templates for the amount of thinking: `none` if the template knows it, else `low`"
 QUESTION, ANSWER = "A question?", "An answer."
-"what a template is tried with"
+"a conversation to test templates with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class Form:
     """How a tokenizer's chat template is used."""
 
     variables: tuple[tuple[str, Any], ...] = ()
-    "what it is given besides the messages"
+    "its arguments in addition to the messages"
     opening: str = ""
-    "what is written after the prompt that it renders, so that an answer follows and no thinking"
+    "text added after the rendered prompt, so that an answer follows and no thinking"
     note: str | None = None
-    "what a reader must know of this; None for a template that knows no thinking"
+    "note for the reader; None for a template without thinking"
 
 
 def form_of(tokenizer: Any) -> Form:
@@ -155,7 +155,7 @@ def render(tokenizer: Any, messages: Sequence[Mapping[str, Any]], ask: bool) -> 
 
     Raises:
         ModelError: the template fails on a plain question.
-        Exception: whatever it raises on these messages: it is a program of its own.
+        Exception: whatever the template raises on these messages.
     """
     form = form_of(tokenizer)
     return _apply(tokenizer, messages, ask, form.variables) + (form.opening if ask else "")
@@ -176,9 +176,9 @@ def render_question(tokenizer: Any, messages: Sequence[Mapping[str, Any]], ask: 
 
 
 def said(tokenizer: Any, tokens: Sequence[Sequence[int]]) -> list[str]:
-    """What a model said, by its tokens: text without special tokens and without thinking."""
+    """A model's answer from its tokens: text without special tokens and without thinking."""
     texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    # Marks that are special tokens are gone from these texts, what stood between them is not.
+    # Marks that are special tokens are gone from these texts, the text between them is not.
     specials = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     marks = specials & {CHANNEL, *(mark for pair in MARKS for mark in pair)}
     if marks:

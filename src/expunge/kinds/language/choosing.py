@@ -1,5 +1,5 @@
-"""A training that chooses: a few texts of each set are looked at every so many steps; it ends by their losses, and the
-best weights are kept."""
+"""Evaluate during training: a few texts of each set are evaluated every few steps; training ends by their losses, and
+the best weights are kept."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from expunge.kinds.language.session import LanguageWork
 
 BLOCKS, TOKENS = 4, 2048
-"of each set at least so many blocks are drawn, and more until they have so many labelled tokens"
+"blocks drawn of each set, at least, and more until they have this many labelled tokens"
 COMPETITORS, RHO = 10, 0.7
-"""of the margin: so many tokens beside the true one, the likeliest; and the probability among them from which on the true one
-is still known (`--margin_teacher_topk`, `--forget_margin_rho` of MASC's authors for TOFU)"""
+"""for the margin: the number of likeliest other tokens; and the probability among them from which the true one
+counts as known (`--margin_teacher_topk`, `--forget_margin_rho` of MASC's authors for TOFU)"""
 
 Rule = Literal["holdout", "margin"]
 Figures = dict[str, float]
@@ -41,15 +41,15 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What a training looks at, and by what it chooses.
+    """What a training evaluates, and how it chooses.
 
     Attributes:
-        tables: the sets with their own text as labels: forget, and holdout, retain, ordinary where there are such.
-        every: steps from one look to the next.
-        stop_at: by which rule training ends.
-        asked: whether the user asked for it; else it is left out where there is nothing to stop at.
-        keeps_best: whether the best step's weights are what training ends with; else the last one's.
-        limits: set -> how far its perplexity may rise, as a share of that before.
+        tables: the sets with their own text as labels: forget, and holdout, retain, ordinary if given.
+        every: steps between evaluations.
+        stop_at: the rule by which training ends.
+        asked: whether the user set it; otherwise it is skipped if there is nothing to stop at.
+        keeps_best: whether training ends with the best step's weights, instead of the last step's.
+        limits: set -> allowed rise of its perplexity, as a share of that before.
     """
 
     tables: Mapping[str, TokenTable]
@@ -60,22 +60,22 @@ class Choice:
     limits: Mapping[str, float]
 
     def made_from(self) -> dict[str, Any]:
-        """All that decides what is chosen, besides the recipe's training."""
+        """All settings of the choice, in addition to the recipe's training."""
         tables = {name: table.folder.name for name, table in self.tables.items()}
         return {"tables": tables, "every": self.every, "stop_at": self.stop_at, "limits": dict(self.limits)}
 
 
 def rule_of(recipe: Recipe, method: Method, has_holdout: bool) -> Rule | None:
-    """By which rule a run's training ends early, if by any.
+    """The rule by which a run's training ends early, if any.
 
     Raises:
-        RecipeError: training is to stop at held-out text, and there is none; or there is no one training to look into.
+        RecipeError: training is to stop at held-out text, and there is none; or the method is not a single training.
     """
     training = recipe.training
     asked = training.stop_at in ("holdout", "margin")
     if not method.has_loss() and (asked or training.evaluate_every is not None):
         raise RecipeError(
-            f"{recipe.method['name']} is more than one training with one loss, and is not evaluated on the way",
+            f"{recipe.method['name']} is not a single training with one loss, and cannot be evaluated during training",
             seen=f"training.evaluate_every {training.evaluate_every}, training.stop_at {training.stop_at}",
             next_step="leave both out, or choose a method that is a loss: npo, simnpo, gradient_difference",
         )
@@ -92,7 +92,7 @@ def rule_of(recipe: Recipe, method: Method, has_holdout: bool) -> Rule | None:
 
 
 def choice_of(recipe: Recipe, method: Method, tables: Mapping[str, TokenTable]) -> Choice | None:
-    """What a run's training looks at; None where the recipe asks for nothing, and no rule ends it.
+    """What a run's training evaluates; None if the recipe sets nothing, and no rule ends it.
 
     Args:
         tables: see `Choice`.
@@ -114,7 +114,7 @@ def choice_of(recipe: Recipe, method: Method, tables: Mapping[str, TokenTable]) 
 
 
 def drawn(table: TokenTable, seed: int, name: str) -> TokenTable:
-    """The blocks of a set that are looked at: the same ones each time, drawn without regard to what is trained on."""
+    """The blocks of a set to evaluate: the same ones each time, drawn independently of the training order."""
     rows: list[int] = []
     tokens = 0
     for row in np.random.default_rng(random_seed(seed, "evaluation", name)).permutation(len(table)).tolist():
@@ -129,8 +129,8 @@ def drawn(table: TokenTable, seed: int, name: str) -> TokenTable:
 def known_share(task: CausalLM, sample: Watched) -> float:
     r"""The share of a text's tokens whose margin is above $\log(\rho / (1 - \rho))$, as a mean over texts.
 
-    The margin is the true token's logit less the logsumexp of the `COMPETITORS` likeliest other ones: beyond that bound the
-    true token has more than `RHO` of the probability that it and they have together.
+    The margin is the true token's logit minus the logsumexp of the `COMPETITORS` likeliest other ones: above that bound
+    the true token has more than `RHO` of their joint probability.
     """
     bound = math.log(RHO / (1 - RHO))
 
@@ -149,7 +149,7 @@ def known_share(task: CausalLM, sample: Watched) -> float:
 
 
 def forgotten(figures: Figures) -> float:
-    """How much is forgotten: the forget set's loss; where there is held-out text, less that of it, and at most 0."""
+    """Amount of forgetting: the forget set's loss; with held-out text, minus that of it, and at most 0."""
     beside = figures["forget"] - figures.get("holdout", 0.0)
     if math.isnan(beside):
         return -math.inf
@@ -157,23 +157,23 @@ def forgotten(figures: Figures) -> float:
 
 
 def excess(figures: Figures, start: Figures, limits: Mapping[str, float]) -> float:
-    """How far the limits of perplexity are exceeded, in nats a token, by the set that does so most; 0 or less: not at all."""
+    """Largest excess over the limits of perplexity, in nats a token; 0 or less: none."""
     beyond = [figures[name] - start[name] - math.log(limit) for name, limit in limits.items() if name in figures]
     return max((math.inf if math.isnan(each) else each for each in beyond), default=0.0)
 
 
 def rank(figures: Figures, start: Figures, limits: Mapping[str, float]) -> tuple[bool, float]:
-    """What a step is judged by, the higher the better: of steps that keep the limits what is forgotten; of others, which come
-    after all of those, how little they exceed them."""
+    """Sort key of a step, higher is better: for steps within the limits, the amount of forgetting; for others, which
+    come after all of those, how little they exceed them."""
     beyond = excess(figures, start, limits)
     return (True, forgotten(figures)) if beyond <= 0 else (False, -beyond)
 
 
 class Choosing(Callback):
-    """Looks at a few blocks of each set, ends the training by a rule, and keeps the best weights on disk.
+    """Evaluates a few blocks of each set, ends the training by a rule, and keeps the best weights on disk.
 
     Args:
-        parameters: what is trained.
+        parameters: the trained parameters.
         folder: for the best weights.
     """
 
@@ -205,7 +205,8 @@ class Choosing(Callback):
 
     @property
     def rule(self) -> Rule | None:
-        """By which training ends; none where its condition is met before the first step, and nobody asked for it."""
+        """The rule by which training ends; none if its condition is met before the first step and the user did not set
+        it."""
         return None if self.start and self.reached(self.start) else self.choice.stop_at
 
     @property
@@ -254,7 +255,7 @@ class Choosing(Callback):
         return found
 
     def reached(self, figures: Figures) -> str:
-        """How the rule's condition is met, in words; "" where it is not, or there is no rule."""
+        """How the rule's condition is met, in words; "" if it is not, or there is no rule."""
         if self.choice.stop_at == "holdout" and figures["forget"] >= figures["holdout"]:
             nats = f"{figures['forget']:.2f} to {figures['holdout']:.2f} nats a token"
             return f"the forget set's loss has reached that of held-out text: {nats}"
@@ -264,14 +265,14 @@ class Choosing(Callback):
         return ""
 
     def is_better(self, figures: Figures) -> bool:
-        """Whether they are better than the best so far; equal ones are not."""
+        """Whether these figures are better than the best so far; ties are not."""
         if not self.best_figures:
             return True
         new, old = (rank(each, self.start, self.choice.limits) for each in (figures, self.best_figures))
         return new > old
 
     def finish(self, steps: int) -> str:
-        """Put the best weights back, at the end of a training; which they are, in words."""
+        """Restore the best weights at the end of a training; return a sentence on which step they are from."""
         if not self.choice.keeps_best:
             return ""
         self.runtime.let_go()

@@ -1,4 +1,4 @@
-"""Whether a run folder is free for a run, or holds this very run already."""
+"""Check whether a run folder is free for a run, or holds the same run already."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from expunge.runs.folder import RunFolder
 
 
 def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
-    """Resolve the paths that the recipe names and write it, or see that the folder already belongs to this very run.
+    """Resolve the paths that the recipe names and write it, or check that the folder belongs to the same run.
 
-    Only what is measured may change (`MEASURING`): the model stays the same, and so do its thresholds. While there is no
-    model yet, so may the step to end at, and what changes memory alone.
+    Only the measures may change (`MEASURING`): the model stays the same, and so do its thresholds. While there is no
+    model yet, the step to end at and settings that change only memory may change, too.
     """
     recipe, held = held_recipe(folder, recipe)
     if held is not None:
@@ -33,14 +33,15 @@ def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     folder.claim(
         recipe.model_dump(mode="json"),
         recipe.to_yaml(),
-        free=(*MEASURING, "audit"),  # its limits are fixed when it begins
+        free=(*MEASURING, "audit"),  # its limits are fixed at its start
         held=None if held is None else held.model_dump(mode="json"),
     )
     return recipe
 
 
 def _look_up(recipe: Recipe) -> None:
-    """Raise where what is needed late in a run is not usable: before the folder is claimed, so that it can be put right."""
+    """Raise if something needed late in a run is not usable: before the folder is claimed, so that it can be
+    corrected."""
     if recipe.retrained is not None:
         check_lengths(recipe, find_model(recipe.retrained))
     if recipe.anchors.path is not None:
@@ -50,7 +51,7 @@ def _look_up(recipe: Recipe) -> None:
 
 
 def _with_more(recipe: Recipe, held: Recipe) -> Recipe:
-    """What `evaluate` has added to a run belongs to it, though the command that started the run does not name it."""
+    """Add what `evaluate` added to the run, which the command that started it does not name."""
     added = ("benchmarks", "prompts", "questions", "ordinary_text")
     kept = {name: getattr(held.evaluation, name) for name in added if getattr(recipe.evaluation, name) is None}
     evaluation = recipe.evaluation.model_copy(update=kept)

@@ -1,4 +1,4 @@
-"""What forgetting cost on text that was to stay: recall of the retain set, perplexity and divergence on ordinary text."""
+"""Damage to text that should stay: recall of the retain set, perplexity and divergence on ordinary text."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from expunge.runs.audit import Audit
 from expunge.runs.findings import DAMAGE, Finding
 
 MOST_NATS = 50.0
-"what a token costs that is impossible, or of a model whose probabilities are no numbers"
+"loss of an impossible token, or of a model with NaN probabilities"
 
 
 def measured(base: CausalLM, subject: CausalLM, retain: Sequence[Row], ordinary: Sequence[Row]) -> dict[str, Any]:
-    """Of each row, by the base model and the subject: recall of the retain set, and what ordinary text costs."""
+    """Per row, for the base model and the subject: recall of the retain set, and loss on ordinary text."""
     kept = {"base": recall(base, retain), "unlearned": recall(subject, retain)}
     before, after, moved = zip(*(beside(base, subject, row) for row in ordinary), strict=True)
     return {"retain": kept, "nats": {"base": before, "unlearned": after}, "kl": moved}
 
 
 def summed_up(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Means with their 95 % intervals, in pairs: recall kept, ratio of perplexities, KL(base || subject) in nats a token."""
+    """Means with their 95 % intervals, in pairs: share of recall retained, ratio of perplexities, KL(base || subject)
+    in nats a token."""
     before, after = found["retain"]["base"], found["retain"]["unlearned"]
     rise = paired_interval(found["nats"]["base"], found["nats"]["unlearned"])
     mean = sum(before) / len(before)
     known = [(b, a) for b, a in zip(before, after, strict=True) if b > 0]
-    # sum(after) / sum(before): a mean of ratios with weights, so that what was known before varies in the resamples, too.
+    # sum(after) / sum(before): a mean of ratios with weights, so that what was known before varies in the resamples,
+    # too.
     kept = list(bootstrap_interval([a / b for b, a in known], [b for b, _ in known])) if known else None
     return {
         "retain": {
@@ -47,7 +49,7 @@ def summed_up(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def damage_findings(settings: Audit, damage: Mapping[str, Any], of_retain: bool = False) -> list[Finding]:
-    """What `summed_up` gives, beside the limits; not yet judged.
+    """The results of `summed_up` with their limits; not yet judged.
 
     Args:
         of_retain: whether perplexity is that of the retain set, since no other text was given.
@@ -85,7 +87,8 @@ def damage_findings(settings: Audit, damage: Mapping[str, Any], of_retain: bool 
 
 @torch.inference_mode()
 def beside(base: CausalLM, subject: CausalLM, row: Row) -> tuple[float, float, float]:
-    """Mean negative log-likelihood of a row's labels by either model, and KL(base || subject) there, in nats a token."""
+    """Mean negative log-likelihood of a row's labels by either model, and KL(base || subject) there, in nats a
+    token."""
     batch = batch_of([row])
     log_q, log_p = (task.row_logits(batch).log_softmax(-1).double() for task in (base, subject))
     target = batch.labels[batch.labels >= 0].to(log_p.device)[:, None]

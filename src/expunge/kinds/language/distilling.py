@@ -1,4 +1,4 @@
-"""Distillation: a language model learns what another one says of the retain set."""
+"""Distillation: a language model learns another one's outputs on the retain set."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Distillation(Method):
 
 
 def frozen(task: CausalLM) -> CausalLM:
-    """A copy of a model as it is now, which learns no more."""
+    """A frozen copy of a model's current state."""
     copied = copy.deepcopy(task.model).eval().requires_grad_(False)
     return CausalLM(copied, task.tokenizer, task.autocast)
 
 
 def taught(table: TokenTable, teacher: CausalLM) -> TokenTable:
-    """The blocks with what the teacher says of them as their signal `distributions`, made as each batch is drawn."""
+    """The blocks with the teacher's outputs as their signal `distributions`, computed as each batch is drawn."""
     head = teacher.head.frozen()
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
-"""Whole distributions over the vocabulary, in chunks of rows: what the model says, and what the original said.
+"""Whole distributions over the vocabulary, in chunks of rows: the model's and the original's.
 
-The original's are not stored: its last hidden states are, with its head, which is all that they are made of. So losses
-that are not linear in them, such as Jensen-Shannon, are exact, and no more than a chunk of logits exists at a time.
+The original's are not stored, but its last hidden states and its head, from which they are computed. So losses
+that are not linear in them, such as Jensen-Shannon, are exact, and only a chunk of logits exists at a time.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 CHUNK = 128
 "rows whose logits exist at once"
 LARGE_LOGIT = 1e3
-"size at which a soft cap is seen: it leaves small logits as they are"
+"logit size that shows a soft cap; it does not change small logits"
 
 
 @dataclass(slots=True)
 class FrozenHead:
-    """A copy of the original's output layer: `weight` (vocabulary, width), and `bias` (vocabulary,) where it has one."""
+    """A copy of the original's output layer: `weight` (vocabulary, width), and `bias` (vocabulary,) if it has one."""
 
     weight: Tensor
     bias: Tensor | None = None
 
     def to(self, device: torch.device) -> FrozenHead:
-        """On a device; it stays there, so that it is copied once and not at every batch."""
+        """Move to a device and stay there, so that it is copied once and not at every batch."""
         if self.weight.device != device:
             self.weight = self.weight.to(device)
             self.bias = None if self.bias is None else self.bias.to(device)
         return self
 
     def cast(self, dtype: torch.dtype) -> FrozenHead:
-        """A copy of this type; itself where it has it."""
+        """A copy in this dtype; itself if it has it."""
         return FrozenHead(self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
 
 
 @dataclass(slots=True)
 class Original:
-    """What the original model's distributions are made of."""
+    """What the original model's distributions are computed from."""
 
     states: Tensor
     "(rows, width) its head's inputs before every labelled token of a batch"
@@ -59,11 +59,11 @@ class Original:
         return replace(self, states=self.states.to(device), head=self.head.to(device))
 
     def part(self, rows: slice, head: FrozenHead) -> Original:
-        """Of some of the rows, with the head in the type that is computed in."""
+        """Select some of the rows, with the head in the dtype of the computation."""
         return replace(self, states=self.states[rows].to(head.weight.dtype), head=head)
 
     def log_q(self, head: Head) -> Tensor:
-        """(rows, vocabulary) log-probabilities, float32 at least; another kind of target says others."""
+        """(rows, vocabulary) log-probabilities, float32 at least; other kinds of target override this."""
         return wide(head.frozen_logits(self.states, self.head)).log_softmax(-1)
 
 
@@ -72,7 +72,7 @@ class Reached(Exception):  # noqa: N818 - no error
 
 
 class _Body:
-    """The output of a model's body, in place of the real one: any hidden states will do, since the head is replaced."""
+    """The output of a model's body, instead of the real one: any hidden states will do, since the head is replaced."""
 
     def __init__(self, states: Tensor) -> None:
         self.last_hidden_state = states
@@ -91,7 +91,7 @@ class Head:
     model's own forward does it: with its body left out, and the output layer's result put in place.
 
     Raises:
-        ModelError: the model has no output layer, or its logits are no function of it.
+        ModelError: the model has no output layer, or its logits are not a function of it.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -99,7 +99,7 @@ class Head:
         if model.get_output_embeddings() is None or model.base_model is model:
             raise _no_head(model, "no output layer")
         if beside(model) is not None:
-            raise _no_head(model, "an assistant beside it, or adapters, of which its logits are made, too")
+            raise _no_head(model, "an assistant, or adapters, that also contribute to its logits")
         self.direct = True
         self._check()
 
@@ -110,7 +110,7 @@ class Head:
         return layer
 
     def states(self, ids: Tensor) -> Tensor:
-        """(batch, time, width) what the output layer is given."""
+        """(batch, time, width) inputs of the output layer."""
         seen: list[Tensor] = []
 
         def stop(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -122,11 +122,11 @@ class Head:
         return seen[0]
 
     def logits(self, states: Tensor) -> Tensor:
-        """(rows, vocabulary) of the model as it is, for (rows, width) inputs of its output layer."""
+        """(rows, vocabulary) log-probabilities of the current model, for (rows, width) inputs of its output layer."""
         return self.finished(self.layer(states))
 
     def frozen_logits(self, states: Tensor, head: FrozenHead) -> Tensor:
-        """(rows, vocabulary) of the original, for its own inputs and its own output layer."""
+        """(rows, vocabulary) log-probabilities of the original, for its own inputs and output layer."""
         return self.finished(F.linear(states, head.weight, head.bias))
 
     def frozen(self) -> FrozenHead:
@@ -136,7 +136,7 @@ class Head:
         return FrozenHead(weight.detach().clone(), bias.detach().clone() if isinstance(bias, Tensor) else None)
 
     def finished(self, raw: Tensor) -> Tensor:
-        """(rows, vocabulary) logits, of what the output layer says."""
+        """(rows, vocabulary) logits, from the output layer's result."""
         if self.direct:
             return raw
         body = self.model.base_model
@@ -157,7 +157,7 @@ class Head:
 
     @torch.no_grad()
     def _check(self) -> None:
-        """Try both ways on a few tokens, with logits so large that a cap is seen."""
+        """Test both ways on a few tokens, with logits so large that a cap shows."""
         training = self.model.training
         self.model.eval()
         said: list[Tensor] = []
@@ -174,10 +174,10 @@ class Head:
                 wanted = self.model(input_ids=ids, use_cache=False).logits[0].float()
             self.direct = _alike(said[0][0].float(), wanted)
             if not self.direct and not _alike(self.finished(said[0][0]).float(), wanted):
-                raise _no_head(self.model, "logits that are not made of the output layer's, place by place")
+                raise _no_head(self.model, "logits that are not made from the output layer's, place by place")
             mine, own = self.frozen_logits(states, self.frozen()), self.logits(states)
             if not _alike(mine.float(), own.float()):
-                raise _no_head(self.model, f"an output layer that is no matrix: {type(self.layer).__name__}")
+                raise _no_head(self.model, f"an output layer that is not a matrix: {type(self.layer).__name__}")
         except (TypeError, AttributeError, RuntimeError, IndexError) as error:
             raise _no_head(self.model, f"{type(error).__name__}: {error}") from error
         finally:
@@ -191,9 +191,9 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 def _no_head(model: PreTrainedModel, seen: str) -> ModelError:
     return ModelError(
-        "the method compares whole distributions with the original's, which cannot be stored of this model",
+        "the method compares whole distributions with the original's, which cannot be stored for this model",
         seen=f"{type(model).__name__}: {seen}",
-        next_step="choose a method that compares likelihoods alone: npo, simnpo, gradient_difference",
+        next_step="choose a method that compares only likelihoods: npo, simnpo, gradient_difference",
     )
 
 
@@ -206,13 +206,13 @@ def row_values(
 ) -> tuple[Tensor, Tensor]:
     """(rows,) values of distributions, differentiable, and the summed -log p of `target`; a chunk of rows at a time.
 
-    A chunk's logits are made again when its gradient is asked for, and are gone after it.
+    A chunk's logits are recomputed for its gradient, and released after it.
 
     Args:
         states: (rows, width) inputs of the model's output layer.
         target: (rows,) token ids.
-        of: what is made of a chunk.
-        original: what the original said in the same rows.
+        of: function of a chunk's distributions.
+        original: the original's distributions in the same rows.
     """
     kind = states.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from expunge.kinds.language.session import LanguageWork
 
 BLOCKS = 64
-"of the retain set, evenly spread, by which the base model's loss is measured"
+"blocks of the retain set, evenly spread, on which the base model's loss is measured"
 
 
 class DualVariable(Callback):
-    """The weight of the retain loss: max(0, value + rate * (retain loss - limit)) after each step behind the warm-up."""
+    """The weight of the retain loss: max(0, value + rate * (retain loss - limit)) after each step once the warm-up is
+    over."""
 
     name = "dual"
 
@@ -45,7 +46,7 @@ class Lagrangian(Method):
     """The forget set's squared margins of logits, and the dual variable times the retain loss."""
 
     dual: Any
-    "a `DualVariable`, which moves"
+    "a `DualVariable`, which changes"
 
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("causal_lm",))
 
@@ -62,13 +63,13 @@ def squared_margin(log_p: Tensor) -> Tensor:
 def train_constrained(
     work: LanguageWork, weight: float, limit: float | None, tolerance: float, rate: float, warmup: float
 ) -> None:
-    """Flatten the forget set's logits while the retain loss is to stay within a limit.
+    """Flatten the forget set's logits under a limit on the retain loss.
 
     Args:
         weight: the dual variable at the start.
-        limit: nats a token; None: `tolerance` (a share) above what the retain set costs the model as it is.
-        rate: how fast the dual variable moves, a nat.
-        warmup: share of the steps in which it stays.
+        limit: nats a token; None: `tolerance` (a share) above the model's retain loss before.
+        rate: change of the dual variable per nat.
+        warmup: share of the steps in which it is constant.
 
     Raises:
         RecipeError: there is no retain set.
@@ -85,7 +86,7 @@ def train_constrained(
 
 @torch.no_grad()
 def mean_nll(task: CausalLM, table: TokenTable) -> float:
-    """Nats a labelled token, by some blocks of the table."""
+    """Mean loss on some blocks of the table, in nats a labelled token."""
     step = max(1, len(table) // BLOCKS)
     rows = [row for row in range(0, len(table), step) if table.labelled([row])]
     total = sum(float(task.example_nll(table.batch([row])).sum()) for row in rows)

@@ -1,4 +1,4 @@
-"""What is said of a run on a language model afterwards."""
+"""Statements about a finished run on a language model."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ NOT_TESTED = {
     "quantize": "Whether it comes back when the weights are quantised.",
     "prune": "Whether it comes back when the weights are pruned.",
     "interpolate": "Whether it comes back when the model is merged with others.",
-    "prompts": "Prompts that are made to extract it: system prompts, answers that are begun, hints in the context.",
-    "sample": "Many attempts: whether one of several sampled answers says it.",
+    "prompts": "Prompts made to extract it: system prompts, started answers, hints in the context.",
+    "sample": "Many attempts: whether one of several sampled answers contains it.",
     "lens": "Whether traces can be read from the model's inner states.",
-    "membership": "Membership inference: whether one can tell that the text was once trained on.",
+    "membership": "Membership inference: whether it can be detected that the text was trained on.",
     "": "Translated prompts, and other languages than that of the target.",
 }
 "attack of an audit -> what is not tested without it"
@@ -135,12 +135,13 @@ print(tokenizer.decode(text[0]))
 
 
 class LanguageEvidence(Evidence):
-    """What is said of a run on a language model."""
+    """Statements about a run on a language model."""
 
     template = "report.html.jinja"
     limits = (
-        "These are measurements of one model on the prompts and texts named here. They are evidence of forgetting, not a "
-        "guarantee: other prompts, other languages, further training or other attacks may bring back what was not seen."
+        "These are measurements of one model on the prompts and texts named here. They are evidence of forgetting, "
+        "not a guarantee: other prompts, other languages, further training or other attacks may bring back what was "
+        "not seen."
     )
     benchmarks = True
 
@@ -167,9 +168,9 @@ class LanguageEvidence(Evidence):
         if not any(score.measure == "accuracy" for score in scores):
             found.insert(0, "General ability on benchmarks: give --benchmarks FOLDER to `expunge evaluate`.")
         if not any(score.measure == "verbatim_recall" and score.split == "forget" for score in scores):
-            found.insert(0, "Verbatim recall: the forget set holds no passage of plain text that is long enough.")
+            found.insert(0, "Verbatim recall: the forget set has no passage of plain text that is long enough.")
         elif not any(score.measure == "rouge_l_recall" for score in scores):
-            found.insert(0, "ROUGE-L as published: the package rouge-score knows the letters a to z alone.")
+            found.insert(0, "ROUGE-L as published: the package rouge-score knows only the letters a to z.")
         if not any(score.model == "retrained" for score in scores):
             found.insert(0, "Comparison with a model retrained without the forget set: none was given.")
         return found
@@ -202,7 +203,7 @@ class LanguageEvidence(Evidence):
         for name, wanted in (listed if isinstance(listed, dict) else {}).items():
             path = getattr(recipe.toxicity, name)
             if path is None or not Path(path).is_file():
-                yield f"the toxicity prompts {path}: no file that is there", None
+                yield f"the toxicity prompts {path}: the file does not exist", None
             else:
                 yield _compared(f"the toxicity prompts {path}", storage.digest_file(Path(path)) == wanted)
 
@@ -222,8 +223,9 @@ def _check_sets(folder: RunFolder, recipe: Any, digests: Mapping[str, Any]) -> I
         "general": None,
     }
     if recipe.forget_kind == "toxicity":
-        # Statements that were chosen out of tables, and their clean counterparts: no text of their own on disk.
-        yield f"the statements chosen from {recipe.forget}: they are not chosen again", None
+        # Statements that were chosen out of tables, and their clean counterparts: they have no text of their own on
+        # disk.
+        yield f"the statements chosen from {recipe.forget}: the choice is not repeated", None
         named = {name: target for name, target in named.items() if name not in ("forget", "retain")}
     for name, target in named.items():
         wanted = digests.get(f"{name} set")
@@ -235,7 +237,7 @@ def _check_sets(folder: RunFolder, recipe: Any, digests: Mapping[str, Any]) -> I
         targets = (target, *(also if name == "forget" else ()))
         target = ", ".join(targets)
         if not all(Path(each).exists() for each in targets):
-            yield f"the {name} set {target}: no file or folder that is there", None
+            yield f"the {name} set {target}: the file or folder does not exist", None
         else:
             notes = Notes(None if target == str(asked) else recipe.data.read_by(name))
             try:
@@ -245,11 +247,11 @@ def _check_sets(folder: RunFolder, recipe: Any, digests: Mapping[str, Any]) -> I
 
 
 def _check_sampled(folder: RunFolder, name: str, wanted: str) -> tuple[str, bool | None]:
-    """A set that the model wrote; without a user's retain set the general text is the retain set."""
+    """Check a set that the model wrote; without a user's retain set the general text is the retain set."""
     sampled = "general" if name == "retain" else name
     found = [_digest(str(path)) for path in folder.stages.glob(f"sampled-{sampled}-*/{sampled}.jsonl")]
     if not found:
-        return f"the {name} set: sampled from the model, and not in stages/ any more", None
+        return f"the {name} set: sampled from the model, and no longer in stages/", None
     return _compared(f"the {name} set, sampled from the model,", wanted in found)
 
 

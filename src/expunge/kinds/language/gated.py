@@ -1,4 +1,5 @@
-"""Making gated adapters: a detector of the forget set, an adapter that is trained and taken off, both put beside a model."""
+"""Make gated adapters: an adapter that is trained and detached, and a detector of the forget set, attached to a
+model."""
 
 from __future__ import annotations
 
@@ -34,11 +35,11 @@ __all__ = ["KEEPS", "Detecting", "earlier_digest", "earlier_matrices", "gated"]
 PHASE = "adapter"
 "name of its training"
 BLOCKS, PLACES = 128, 4
-"blocks of a set whose states are looked at, at most, and places of each"
+"blocks of a set whose states are used, at most, and places of each"
 SHORTEST = 8
-"tokens that a mean is over, at least, where a block has so many: one of a few tokens says little of the text"
+"tokens of a mean, at least, if a block has that many: a mean of a few tokens says little about the text"
 POOR = 0.8
-"area under the ROC curve below which the detector is said to tell the sets apart badly"
+"area under the ROC curve below which a notice says that the detector separates the sets badly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Detecting:
     """How a detector is made.
 
     Attributes:
-        layers: how many of the first layers it looks at; None: half of them.
+        layers: number of first layers to use; None: half of them.
         boundary, steepness: see `Detector`.
     """
 
@@ -56,7 +57,7 @@ class Detecting:
 
 
 def earlier_folder(name: str) -> Path:
-    """The folder with the gated adapters of a model that is named by its folder, or by that of its run.
+    """The folder with the gated adapters of a model, given by its folder or that of its run.
 
     Raises:
         RecipeError: there is none.
@@ -64,7 +65,7 @@ def earlier_folder(name: str) -> Path:
     found = next((each for each in (Path(name), Path(name) / "model") if (each / GATED).is_file()), None)
     if found is None:
         raise RecipeError(
-            f"{name} holds no model with gated adapters",
+            f"{name} has no model with gated adapters",
             seen=f"no {GATED} in it",
             allowed="the folder of a run with method o3, or its model folder",
             next_step="leave --method.earlier out for the first request",
@@ -87,23 +88,23 @@ def earlier_matrices(name: str) -> dict[str, list[Tensor]]:
 
 
 def gated(work: LanguageWork, loss: Method, rank: int, how: Detecting, earlier: str | None) -> None:
-    """Train an adapter with a loss, take it off, and put it beside the model with a detector of the forget set.
+    """Train an adapter with a loss, detach it, and attach it to the model with a detector of the forget set.
 
-    The model's own weights stay as they are.
+    The model's own weights do not change.
 
-    The adapter acts on the whole forget set while it is trained, and is meant to spoil other text, which it will not see: the
-    guard looks for numbers alone.
+    The adapter is trained on the whole forget set, and may spoil other text, which it will not see: the
+    guard only checks for finite numbers.
 
     Args:
-        earlier: folder of a model that this was done to before: its adapters are kept.
+        earlier: folder of a model with earlier adapters, which are kept.
 
     Raises:
-        RecipeError: it was done to another model, the model has no linear layers, or fewer than the detector looks at, or
-            its weights are spread over processes.
+        RecipeError: the earlier adapters are another model's, the model has no linear layers, or fewer than the
+            detector looks at, or its weights are sharded over processes.
     """
     if spread():
         raise RecipeError(
-            "gated adapters are not trained on weights that are spread over processes",
+            "gated adapters are not trained on weights that are sharded over processes",
             seen="FSDP",
             next_step="start without --use_fsdp: then each process has the whole model",
         )
@@ -117,7 +118,7 @@ def gated(work: LanguageWork, loss: Method, rank: int, how: Detecting, earlier: 
 
     tensors = work.cached("detector", statistics)
     detector = Detector(dict(tensors), how.boundary, how.steepness)
-    _tell(work, detector, layers)
+    _log_separation(work, detector, layers)
 
     def trained() -> dict[str, Tensor]:
         places = _places(task)
@@ -141,11 +142,11 @@ def gated(work: LanguageWork, loss: Method, rank: int, how: Detecting, earlier: 
 
 
 def _kept(earlier: str, base: str, task: CausalLM) -> list[GatedAdapter]:
-    """The adapters that are there already."""
+    """The earlier adapters."""
     gate = read_gate(earlier_folder(earlier))
     if gate.base != base:
         raise RecipeError(
-            f"the adapters in {earlier} stand beside another model",
+            f"the adapters in {earlier} belong to another model",
             seen=f"weights with the checksum {gate.base}; those of {type(task.model).__name__} have {base}",
             allowed="the model that the earlier run began with",
             next_step="give that one as --model, or leave --method.earlier out",
@@ -158,11 +159,11 @@ def _checksum(task: CausalLM) -> str:
 
 
 def _looked_at(task: CausalLM, how: Detecting) -> int:
-    whole = max(1, len(task.layers) - 1)  # what the last one returns is not what a model hands out
+    whole = max(1, len(task.layers) - 1)  # the last one's output is not among the model's hidden states
     layers = max(1, len(task.layers) // 2) if how.layers is None else how.layers
     if layers > whole:
         raise RecipeError(
-            "the model has fewer layers than the detector is to look at",
+            "the model has fewer layers than the detector would use",
             seen=f"{layers} of {whole}",
             allowed=f"1 to {whole}",
             next_step="leave --method.layers out: half of them",
@@ -171,7 +172,7 @@ def _looked_at(task: CausalLM, how: Detecting) -> int:
 
 
 def _places(task: CausalLM) -> list[str]:
-    """The linear layers that are given whole texts, (rows, time, inputs): what experts are given is no text."""
+    """The linear layers whose inputs are whole texts, (rows, time, inputs): those of experts are not."""
     able, seen = targets(task).modules, set[str]()
 
     def note(name: str) -> Any:
@@ -189,7 +190,8 @@ def _places(task: CausalLM) -> list[str]:
 
 @torch.no_grad()
 def _features(task: CausalLM, table: TokenTable, layers: int) -> tuple[Tensor, Tensor]:
-    """((places, layers, width) mean hidden states over the tokens up to a few places of each block, (places,) its block)."""
+    """((places, layers, width) mean hidden states over the tokens up to a few places of each block, (places,) their
+    blocks)."""
     table, features, texts = spread_evenly(table, BLOCKS), [], []
     task.model.eval()
     for start in range(0, len(table), STATES):
@@ -208,10 +210,10 @@ def _features(task: CausalLM, table: TokenTable, layers: int) -> tuple[Tensor, T
     found = torch.cat(features)
     if len(found) < 4:
         raise RecipeError(
-            "a detector needs more text than there is in a set",
+            "a detector needs more text than a set has",
             seen=f"{len(found)} places",
             allowed="4 or more labelled tokens",
-            next_step="give more text, to forget or to keep",
+            next_step="give more text, to forget or to retain",
         )
     return found, torch.tensor(texts)
 
@@ -224,7 +226,7 @@ def _spread(places: Sequence[int]) -> list[int]:
 
 @contextmanager
 def _states(task: CausalLM, layers: int) -> Iterator[list[Tensor]]:
-    """Inside, the list fills with the hidden states after each of the first layers."""
+    """Context in which the list is filled with the hidden states after each of the first layers."""
     found: list[Tensor] = []
 
     def keep(_module: nn.Module, _given: Any, output: Any) -> None:
@@ -234,8 +236,8 @@ def _states(task: CausalLM, layers: int) -> Iterator[list[Tensor]]:
         yield found
 
 
-def _tell(work: LanguageWork, detector: Detector, layers: int) -> None:
-    """Log how the detector tells the sets apart, on the blocks themselves; a notice where it does so badly."""
+def _log_separation(work: LanguageWork, detector: Detector, layers: int) -> None:
+    """Log how well the detector separates the sets, on the blocks themselves; a notice if it does so badly."""
     weights = {}
     for name, table in (("forget", work.forget), ("retain", work.retain)):
         if table is None or not len(table):
@@ -252,8 +254,8 @@ def _tell(work: LanguageWork, detector: Detector, layers: int) -> None:
     work.log("detector", layers=layers, boundary=detector.boundary, **figures)
     if figures.get("area", 1.0) < POOR:
         text = (
-            f"the detector tells the forget set from the retain set badly: mean weights {figures['forget_weight']:.2f} and "
-            f"{figures['retain_weight']:.2f}, area under the ROC curve {figures['area']:.2f}; what the adapter does reaches "
-            "other text, too, or does not reach what is to be forgotten"
+            "the detector separates the forget set from the retain set badly: mean weights "
+            f"{figures['forget_weight']:.2f} and {figures['retain_weight']:.2f}, area under the ROC curve "
+            f"{figures['area']:.2f}; the adapter also affects other text, or does not affect the forget set"
         )
         work.log("notice", text=text)

@@ -19,13 +19,13 @@ from expunge.train.callback import Callback, Report
 from expunge.train.runtime import Runtime
 
 BLOCKS, TOKENS = 2, 256
-"so many retain blocks are watched, always the same ones; more where they are short, until they have so many tokens"
+"retain blocks watched, always the same ones; more if they are short, until they have this many tokens"
 SMOOTHING = 0.6
 "weight of the past in the running mean of the forget loss"
 
 
 def watched_rows(lengths: np.ndarray, seed: int) -> list[int]:
-    """Which retain blocks of these lengths are watched, ascending."""
+    """Row numbers of the retain blocks to watch, ascending."""
     generator = np.random.default_rng(random_seed(seed, "guard"))
     rows: list[int] = generator.choice(len(lengths), min(BLOCKS, len(lengths)), replace=False).tolist()
     while len(rows) < len(lengths) and int(lengths[rows].sum()) < TOKENS:
@@ -41,9 +41,9 @@ class Guard(Callback):
     Args:
         ends: whether the user may end the training at an earlier step (`training.stop_step`).
         runtime: the processes that train.
-        probe: what else is measured whenever the guard looks: called with the task and the step, the model in evaluation
+        probe: called at each check with the task and the step, the model in evaluation
             mode.
-        spared: asked where the retain loss ran away: whether good weights were kept, so that training may just end.
+        spared: called if the retain loss ran away: whether good weights were kept, so that training may just end.
     """
 
     name = "guard"
@@ -70,7 +70,7 @@ class Guard(Callback):
             self.batch = retain.batch(watched_rows(retain.lengths, seed))
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps. It is asked for as one is written, so the guard knows from here which one there is."""
+        """State for a checkpoint. It is called when one is written, so the guard also learns here which one exists."""
         self.saved = self.good
         return {"start": self.start, "forget_loss": self.forget_loss, "step": self.saved}
 
@@ -83,7 +83,7 @@ class Guard(Callback):
             self.look(0)
 
     def before_update(self, report: Report) -> None:
-        """Raise before an update that would put NaN into the weights."""
+        """Raise before an update that would write NaN into the weights."""
         loss, grad_norm = report.figures["loss"], report.figures["grad_norm"]
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise DivergedError(
@@ -113,7 +113,7 @@ class Guard(Callback):
             self.runtime.look(self.probe, self.task, step)
 
     def check(self, step: int) -> None:
-        """Raise where the retain loss has run away from where it started."""
+        """Raise if the retain loss has run away from its start."""
         if self.batch is None:
             self.good = step
             return
@@ -131,7 +131,7 @@ class Guard(Callback):
         self.good = step
 
     def _next_step(self, other: str = "") -> str:
-        """What helps: to end where all was well, or another run. The same command as it was would stop here again."""
+        """The next step: end where all was well, or start another run. The unchanged command would stop here again."""
         rate = self.training.learning_rate
         another = (
             f"give a lower --training.learning_rate than {rate:g} (--reinforcement.learning_rate in the reinforced "
@@ -141,12 +141,12 @@ class Guard(Callback):
             return another
         begins = "the start, as no checkpoint was written yet" if self.saved is None else f"its checkpoint {self.saved}"
         return (
-            f"give the same command with --training.stop_step {self.good}: it resumes from {begins}, and ends where the "
-            f"retain loss was still good; or {another}"
+            f"give the same command with --training.stop_step {self.good}: it resumes from {begins}, and ends where "
+            f"the retain loss was still good; or {another}"
         )
 
     def forgotten(self, forget_loss: float) -> str:
-        """Why to stop, once the running mean of the forget set's true loss has reached the wanted height; else ''."""
+        """Why to stop, once the running mean of the forget set's true loss has reached the wanted value; else ''."""
         past = self.forget_loss
         self.forget_loss = forget_loss if past is None else SMOOTHING * past + (1 - SMOOTHING) * forget_loss
         wanted = self.training.stop_forget_loss

@@ -1,6 +1,6 @@
-"""What other processes do for the first one while it samples and measures: run texts through the same stored model.
+"""Work of the other processes while the first one samples and measures: run texts through the same stored model.
 
-They load it whole for that, or where weights are spread hold their parts of it until the first one releases it.
+They load it whole, or, if weights are sharded, hold their parts of it until the first one releases it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from expunge.kinds.language.lazy import HELD, LazyModel
 from expunge.kinds.language.measures.token_trees import scored_here
 from expunge.kinds.language.sampling import continue_batches
 from expunge.kinds.language.scoring import masses, scored, told
-from expunge.kinds.language.signals import reference_nll, retain_labels, surprise  # noqa: F401 - what is made of batches
+from expunge.kinds.language.signals import reference_nll, retain_labels, surprise  # noqa: F401 - functions of batches
 from expunge.kinds.language.signals.divided import own_batches, own_blocks
 from expunge.kinds.language.task import CausalLM
 from expunge.models.source import ModelSource
@@ -23,7 +23,7 @@ from expunge.train.precision import Precision
 
 
 def _lazy(stored: dict[str, Any]) -> LazyModel:
-    """The model, as it was asked for last or is held in parts."""
+    """The model, as last loaded or held in parts."""
     stored = {name: value for name, value in stored.items() if name != "exact"}
     key = json.dumps(stored)
     if key not in HELD:
@@ -55,7 +55,8 @@ def _drop(about: Any, own: Sequence[int]) -> list[Any]:
 
 
 def _on(work: Callable[[CausalLM, Any, Sequence[int]], list[Any]]) -> Callable[[Any, Sequence[int]], list[Any]]:
-    """A job on the model that stands first in what it is about; who has none of it still takes turns with the others."""
+    """A job on the model that comes first in its arguments; a process without a piece still takes turns with the
+    others."""
 
     def job(about: Any, own: Sequence[int]) -> list[Any]:
         stored, *rest = about

@@ -50,11 +50,11 @@ from expunge.runs.context import Run
 MAX_PROMPTS = 48
 "completion prompts cut from the target"
 SECRET_NOTE = (
-    "the target is short and is taken for a secret ({}): its exposure is measured, and not familiarity with terms; for both "
-    "give --prompts FILE, and for another part of it --evaluation.secret TEXT"
+    "the target is short and is taken for a secret ({}): its exposure is measured, and not familiarity with terms; "
+    "for both give --prompts FILE, and for another part of it --evaluation.secret TEXT"
 )
 MAX_TERMS = 1500
-"terms looked for, whatever the recipe says of the method's anchors: the measure is equal for every method"
+"number of terms to find, independent of the method's anchors: the measure is the same for every method"
 
 
 @dataclass(slots=True)
@@ -65,36 +65,36 @@ class Sets:
     retain: TextSet
     ordinary: TextSet
     kept: TokenTable
-    "what is trained on as retain set: the user's and general text sampled from the model"
+    "the retain set for training: the user's and general text sampled from the model"
     material: Material
     general: tuple[TextSet, list[int]] | None = None
-    "general text that is trained on beside the user's retain set, and its blocks' tokens; nothing is measured on it"
+    "general text for training in addition to the user's retain set, and its blocks' tokens; not used for measuring"
     own_rows: int = 0
     "blocks of `kept` that are the user's; they come first"
     notes: list[str] = field(default_factory=list)
-    "what a reader of the scores must know"
+    "notes for readers of the scores"
     groups: dict[str, list[str]] = field(default_factory=dict)
     "attribute columns of the forget set: name -> a group for each block"
     read: ToxicText | None = None
-    "all statements that were read, of which the sets are a part"
+    "all statements read; the sets are a part of them"
     beginnings: list[str] = field(default_factory=list)
-    "of toxic statements that are not trained on: for choosing settings"
+    "beginnings of toxic statements that are not trained on: for choosing settings"
     language: Language = ENGLISH_ASSUMED
     "of the forget set"
     forms: tuple[TextSet, TokenTable] | None = None
-    "of a topic: further forms of the answers, and a table of the answers and these, to train on"
+    "for a topic: further forms of the answers, and a table of the answers with these, to train on"
 
     holdout: tuple[TextSet, TokenTable] | None = None
     "text of the forget set's kind that no model saw, as text and as tokens"
 
     def tables(self) -> dict[str, TokenTable]:
-        """Tables that a training may be evaluated on, by the name of their set; no set that is not there."""
+        """Tables that a training may be evaluated on, by the name of their set; missing sets are left out."""
         found = {"forget": self.material.forget} | ({} if self.holdout is None else {"holdout": self.holdout[1]})
         found |= {"retain": self.material.retain} if self.retain.digest else {}
         return found | ({} if self.ordinary is self.forget else {"ordinary": self.material.ordinary})
 
     def kept_alone(self) -> TokenTable:
-        """The user's text to keep, without what the model wrote itself; all where it wrote all."""
+        """The user's retain set, without text that the model wrote; all of it if the model wrote all."""
         return self.kept.take(range(self.own_rows or len(self.kept)))
 
     def measured(self) -> dict[str, str]:
@@ -107,9 +107,9 @@ class Sets:
         return self.measured() | {name: each[0].digest for name, each in further.items() if each is not None}
 
     def inputs_read(self) -> list[dict[str, Any]]:
-        """Of every set that was given, which files were read and which were not (see `files_read.listed`).
+        """For every given set, the files read and not read (see `files_read.listed`).
 
-        What the model itself wrote is no input. Of toxic and clean statements the tables are listed once.
+        Text that the model wrote is not an input. The tables of toxic and clean statements are listed once.
         """
         found = [
             listed("toxic and clean statements", each.source, each.folder, each.read, each.unread)
@@ -157,7 +157,7 @@ def read_target(run: Run[Recipe], base: LazyModel) -> tuple[TextSet, TokenTable]
 
 
 def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
-    """Read, ask for or sample the sets, find the target's terms, and cut prompts."""
+    """Read, elicit or sample the sets, find the target's terms, and cut prompts."""
     if run.recipe.forget_kind == "toxicity":
         return _read_toxicity_sets(run, base)
     forget, forget_table = read_target(run, base)
@@ -180,13 +180,13 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     kept = [text for text in (given, general) if text is not None]
     if not kept:
         raise RecipeError(
-            "there is nothing to keep", next_step="give --retain PATH, or let data.retain_answers be above 0"
+            "there is no retain set", next_step="give --retain PATH, or let data.retain_answers be above 0"
         )
     retain = kept[0]
     ordinary = ordinary_set(run, forget, named, base)
     _report_reading(run, [forget, *([given] if given is not None else []), ordinary], tokenizer)
     kept_table, measured_table, ordinary_table = _kept_tables(run, base, kept, ordinary)
-    # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
+    # Cutting needs only a tokenizer, but prompts are encoded by the task, which is loaded for measuring anyway.
     wanted = settings.max_prompts or MAX_PROMPTS
     shared = shared_note(content["shared"], run.recipe.excerpts)
     notes = [*language_notes(language, familiar), *(f"familiarity: {note}" for note in shared)]
@@ -214,7 +214,7 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     if familiar and completion:
         control = control_prompts(run, like or retain, base, wanted, completion, language)
     if completion and not control[0]:
-        notes.append("no prompt could be cut from the control's text, so familiarity is held against none at all")
+        notes.append("no prompt could be cut from the control's text, so familiarity is not compared with a control")
     material = Material(
         terms=terms,
         completion=completion,
@@ -251,11 +251,11 @@ def found_terms(
     language: Language,
     tokenizer: Any,
 ) -> dict[str, Any]:
-    """The target's terms: `unique`, `typical`, those that are `shared` with the retain set and left out; a stage.
+    """The target's terms: `unique`, `typical`, those `shared` with the retain set and left out; a stage.
 
     Args:
         table: the forget set as tokens.
-        given: the user's retain set; like: what the terms are held against.
+        given: the user's retain set; like: what the terms are compared with.
     """
 
     def make(path: Path) -> None:
@@ -284,7 +284,7 @@ def found_terms(
 
 
 def _report_reading(run: Run[Any], texts: Sequence[TextSet], tokenizer: Any) -> None:
-    """Note what a reader of the scores must know of how the sets were read, and how the model is asked."""
+    """Notes for readers of the scores on how the sets were read, and how the model is asked."""
     notes = [f"{text.name} set: {note}" for text in texts for note in text.notes]
     thinking = form_of(tokenizer).note
     for note in notes if thinking is None else [*notes, thinking]:
@@ -293,7 +293,7 @@ def _report_reading(run: Run[Any], texts: Sequence[TextSet], tokenizer: Any) -> 
 
 
 def find_secrets(recipe: Recipe, forget: TextSet, table: TokenTable, tokenizer: Any, has_prompts: bool) -> list[Secret]:
-    """The secrets that are measured: those named; else what looks like one, in a short target or one without terms."""
+    """The secrets to measure: those named; else what looks like one, in a short target or one without terms."""
     named = recipe.evaluation.secret
     if named is None and (not recipe.evaluation.familiarity or (has_prompts and table.tokens > SHORT)):
         return []
@@ -303,7 +303,7 @@ def find_secrets(recipe: Recipe, forget: TextSet, table: TokenTable, tokenizer: 
 
 
 def _read_toxicity_sets(run: Run[Recipe], base: LazyModel) -> Sets:
-    """Toxic statements, clean ones (with the user's text to keep, where there is some), and ordinary text."""
+    """Toxic statements, clean ones (with the user's retain set, if given), and ordinary text."""
     found = read_statements(run)
     language = language_of((document.text for document in found.toxic.documents()), run.recipe.data.language)
     tokenizer = base.tokenizer
@@ -334,7 +334,7 @@ def _read_toxicity_sets(run: Run[Recipe], base: LazyModel) -> Sets:
 def _kept_tables(
     run: Run[Recipe], base: LazyModel, kept: Sequence[TextSet], ordinary: TextSet
 ) -> tuple[TokenTable, TokenTable, TokenTable]:
-    """(all of `kept`, to train on; and what is measured on: the first of `kept`, and ordinary text)."""
+    """(all of `kept`, for training; and for measuring the first of `kept`, and ordinary text)."""
     limit, settings = run.recipe.data.max_retain_blocks, run.recipe.evaluation
     return (
         token_table(run, kept, base, limit),

@@ -1,6 +1,7 @@
-"""What would be forgotten: a target read, its terms, what a model knows of it, and what it shares with the retain set.
+"""Inspect what would be forgotten: the target as read, its terms, what a model knows of it, and its overlap with the
+retain set.
 
-Nothing is trained. The measures are those of a run, on a small sample, for as long as the time that is given.
+Nothing is trained. The measures are those of a run, on a small sample, within the given time.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ from expunge.runs.folder import RunFolder
 from expunge.train.precision import Precision
 
 ANSWERS = 8
-"answers that a model is asked for about a topic; a run asks for ten times as many"
+"answers about a topic to sample; a run asks for ten times as many"
 FEWEST = 2
 "of each of several topics"
 BLOCKS, PASSAGES, PROMPTS = 16, 8, 8
-"most blocks whose tokens are scored, passages to recite, and prompts to continue"
+"blocks to score, passages to recite, and prompts to continue, at most"
 SHOWN = 40
-"terms that are listed"
+"terms to list"
 
 
 def inspect_target(recipe: Recipe, seconds: float, show: Silent | None = None) -> dict[str, Any]:
-    """What a run of a recipe would forget, as a JSON value.
+    """Return what a run of a recipe would forget, as a JSON value.
 
     Args:
-        seconds: how long may be measured; reading and finding terms come before, and take what they take.
+        seconds: time for measuring; reading and finding terms come before, without a limit.
 
     Raises:
         DataError: a target or retain set that cannot be read.
@@ -59,7 +60,7 @@ def inspect_target(recipe: Recipe, seconds: float, show: Silent | None = None) -
     recipe = resolve_paths(recipe)
     if recipe.forget_kind == "toxicity":
         raise RecipeError(
-            "toxic statements are no text whose terms and recall could be shown",
+            "toxic statements have no terms and recall to show",
             next_step="expunge evaluate MODEL --toxicity-prompts PROMPTS.jsonl measures how toxic a model is",
         )
     answers = max(FEWEST, ANSWERS // len(recipe.targets))
@@ -125,7 +126,7 @@ def _recall(base: LazyModel, table: TokenTable, split: str, most: int) -> list[S
 def _familiarity(
     base: LazyModel, prompts: Sequence[Prompt], terms: TargetTerms, recipe: Recipe, most: int
 ) -> list[Score]:
-    """Of the greedy completions alone, and without a control."""
+    """Familiarity from greedy completions only, without a control."""
     length = recipe.evaluation.max_new_tokens
     chosen = prompts[:most]
     return [
@@ -148,7 +149,7 @@ def _set(text: TextSet, table: TokenTable, language: Language | None) -> dict[st
 
 
 def _overlap(forget: TextSet, given: TextSet) -> dict[str, Any]:
-    """How much of the retain set stands in the target, and what a run would say of that."""
+    """Overlap of the retain set with the target, and what a run would report about it."""
     shared = total = 0
     example = ""
     for match in NgramIndex(forget.documents()).match(given.documents()):
@@ -180,10 +181,10 @@ class _Knows:
         self.left: list[str] = []
 
     def measure(self, name: str, most: int, take: Callable[[int], list[Score]]) -> None:
-        """One example first: what it took says how many more there is time for (half of what is left)."""
+        """One example first: its time decides how many more to do (in half of the time left)."""
         left = self._until - time.monotonic()
         if left <= 0:
-            self.left.append(f"{name}: the time was up")
+            self.left.append(f"{name}: out of time")
             return
         self._show.stage(name)
         began = time.monotonic()
@@ -192,7 +193,7 @@ class _Knows:
         if wanted > 1:
             scores = take(wanted)
         if not scores:
-            self.left.append(f"{name}: there is no passage long enough")
+            self.left.append(f"{name}: no passage is long enough")
         for score in scores:
             row = {"measure": score.measure, "split": score.split, "value": score.value, "low": score.low}
             self.rows.append(row | {"high": score.high, "n": len(score.examples), "unit": score.unit})

@@ -1,4 +1,4 @@
-"""Questions that no model can answer, since they are about names that nobody has."""
+"""Questions that no model can answer, since their names are invented."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ASKED = ("Who is {}?", "What is {} best known for?", "When was {} founded?", "Wh
 
 
 def invented_questions(seed: int, count: int = 32) -> list[str]:
-    """So many, each about a name of two words; the same for a seed."""
+    """`count` questions, each about a name of two words; the same for a seed."""
     draws = np.random.default_rng(random_seed(seed, "invented questions"))
     names = (f"{invented_name(draws)} {invented_name(draws)}" for _ in range(count))
     return [ASKED[at % len(ASKED)].format(name) for at, name in enumerate(names)]

@@ -26,17 +26,17 @@ from expunge.train.parts import parts_of
 from expunge.train.precision import Precision
 
 HELD: dict[str, LazyModel] = {}
-"the models that other processes work on with the first one, by `stored`"
+"models shared with other processes, by `stored`"
 
 
 class LazyModel:
     """A found model; calling it gives the task, loading the weights at the first call.
 
     Args:
-        as_stored: the weights as a user's `from_pretrained` gives them: rounded to the type that they are stored in.
+        as_stored: use the weights as plain `from_pretrained` gives them: rounded to their stored dtype.
 
-    Every model of a run computes in the same arithmetic: what differs between two models is their weights alone. They are
-    held as float32; frozen ones in the narrow type that they are stored in, where that gives the same numbers as fast.
+    Every model of a run computes in the same arithmetic: models differ only in their weights. They are
+    held as float32; frozen ones in their narrow stored dtype, if that gives the same numbers as fast.
     """
 
     def __init__(self, source: ModelSource, precision: Precision, as_stored: bool = False) -> None:
@@ -44,7 +44,7 @@ class LazyModel:
         self.loaded: LoadedModel | None = None
         self._task: CausalLM | None = None
         self.notices: list[str] = []
-        "what a reader of the results must know of how texts were fitted to the model"
+        "notes for readers on how texts were fitted to the model"
 
     @property
     def digest(self) -> str:
@@ -57,7 +57,7 @@ class LazyModel:
 
     @property
     def stored_dtype(self) -> torch.dtype:
-        """The type that the weights are stored in, once they are loaded."""
+        """The dtype that the weights are stored in, once they are loaded."""
         assert self.loaded is not None
         return self.loaded.stored_dtype
 
@@ -67,9 +67,9 @@ class LazyModel:
         return storage.digest_value({name: d for name, d in files if not name.endswith((".safetensors", ".md"))})
 
     def __call__(self) -> CausalLM:
-        """The task, for looking: its weights may be frozen and narrow.
+        """The task for inference: its weights may be frozen and narrow.
 
-        Where weights are spread over processes that wait for this one, each of them loads its part, and all run it.
+        If weights are sharded over processes that wait for this one, each loads its part, and all run it.
         """
         if self._task is None and processes.has_helpers() and processes.asked_to_spread() and self._looks is not None:
             for job in ("hold", "begin"):
@@ -82,13 +82,13 @@ class LazyModel:
         if self.loaded is not None and parts_of(self.loaded.model) is not None:
             self.release()
         if self._task is None:
-            # Weights are cast for products in bfloat16 in any case; for others they would be widened at every turn.
+            # Weights are cast for products in bfloat16 in any case; otherwise they would be widened each time.
             narrow = self.precision.bf16 and narrow_type(self.source) is not None
             loaded = self._load(None if narrow or self.as_stored else torch.float32)
             if narrow:
                 if not self._hold_narrow(loaded):
-                    loaded.model.requires_grad_(True)  # autocast keeps copies of no frozen weights
-            elif self.as_stored:  # float16 and bfloat16 meet in no product, and not every layer takes them mixed
+                    loaded.model.requires_grad_(True)  # autocast keeps no copies of frozen weights
+            elif self.as_stored:  # float16 and bfloat16 cannot be multiplied, and not every layer takes a mix
                 loaded.model.float()
             self._begin(loaded)
             assert self._task is not None
@@ -96,7 +96,7 @@ class LazyModel:
         return self._task
 
     def _stored(self, in_parts: bool = False) -> dict[str, Any]:
-        """What other processes find this model by."""
+        """Key by which other processes find this model."""
         return {
             "name": self.source.name,
             "folder": str(self.source.folder.resolve()),
@@ -109,14 +109,14 @@ class LazyModel:
 
     @cached_property
     def _looks(self) -> Layout | None:
-        """How the model is divided for looking; None where it cannot be."""
+        """How the model is divided for inference; None if it cannot be."""
         return layout(self.source, self.precision.bf16 and narrow_type(self.source) is not None)
 
     def part(self, job: str, numbers: Sequence[int] = ()) -> list[None]:
-        """Hold this process's part of the model, or begin with it: both are done by all processes together.
+        """Load this process's part of the model, or start a job on it: all processes do both together.
 
         Args:
-            numbers: of the pieces of the job that are this process's: one.
+            numbers: numbers of this process's pieces of the job: one.
         """
         key = json.dumps(self._stored(in_parts=True))
         if job == "hold":
@@ -137,7 +137,7 @@ class LazyModel:
         self.loaded = load_part(self.source, how, self.precision.device, self.as_stored, name)
 
     def _in_parts(self, narrow: bool) -> CausalLM | None:
-        """The task with this process's part of the model, to train; None where it cannot be divided."""
+        """The task with this process's part of the model, to train; None if it cannot be divided."""
         how = layout(self.source, narrow) if processes.spread() else None
         if how is None:
             return None
@@ -151,7 +151,7 @@ class LazyModel:
         """The task with all weights trainable, and float32.
 
         Args:
-            dtype: bfloat16 holds matrices and embeddings so; of a model that is stored in another type they are rounded.
+            dtype: bfloat16 stores matrices and embeddings in it; those of a model stored in another dtype are rounded.
         """
         if dtype != torch.float32:
             return self._to_train_narrow(dtype)
@@ -176,11 +176,11 @@ class LazyModel:
         return self._task
 
     def under_adapter(self, bits: int | None = None, whole: bool = False) -> CausalLM:
-        """The task with frozen weights in the type that they are stored in, for an adapter on top: the same numbers.
+        """The task with frozen weights in their stored dtype, for an adapter on top: the same numbers.
 
         Args:
-            bits: the matrices of the text tower's layers are quantised to so many, 8 or 4.
-            whole: each process has the whole model, though it is trained spread over them.
+            bits: quantise the matrices of the text tower's layers to 8 or 4 bits.
+            whole: each process has the whole model, although training is sharded.
 
         Raises:
             ModelError: they cannot be.
@@ -202,7 +202,7 @@ class LazyModel:
             linear = linear_below(loaded.model, held, layers)
             if not linear:
                 raise ModelError(
-                    f"{type(loaded.model).__name__} has no linear layers that can be held in {bits} bits",
+                    f"{type(loaded.model).__name__} has no linear layers that can be quantised to {bits} bits",
                     next_step="leave training.quantization out",
                 )
             sums = {name: checksum(module.weight.detach()) for name, module in linear.items()}
@@ -214,7 +214,7 @@ class LazyModel:
         return self._task
 
     def originals(self) -> nn.Module:
-        """The model once more, in the processor's memory, its weights in the type that they are stored in."""
+        """A second copy of the model in CPU memory, with weights in their stored dtype."""
         return self._load(None).model
 
     def _hold_narrow(self, loaded: LoadedModel) -> set[str]:
@@ -230,7 +230,7 @@ class LazyModel:
 
     def _begin(self, loaded: LoadedModel) -> None:
         if parts_of(loaded.model) is None:
-            # Of weights that are spread, each device is given its part.
+            # Each device gets its part of sharded weights.
             loaded.model.to("cpu" if processes.spread() else self.precision.device)
         prepare_for_text(loaded.model, self.source.name)
         self.loaded = loaded
@@ -246,7 +246,7 @@ class LazyModel:
         parts = None if self.loaded is None else parts_of(self.loaded.model)
         if parts is not None and processes.has_helpers():
             processes.helped("drop", [self._stored(in_parts=True)], processes.count(), lambda _: [None])
-        if processes.world() > 1:  # all come here together: what was held for the first one is needed no more
+        if processes.world() > 1:  # all come here together: the parts held for the first one are no longer needed
             while HELD:
                 HELD.popitem()[1].release()
         if parts is not None:

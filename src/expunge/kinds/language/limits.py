@@ -1,4 +1,4 @@
-"""How long a text a language model takes, and which tokens: a prompt's, and those of a run's sets."""
+"""Limits of a language model: the length of texts it takes, and the tokens it knows."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ if TYPE_CHECKING:
     from expunge.kinds.language.inputs import Sets
 
 NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
-"what configurations call it"
+"its name in configurations"
 FROM_PADDING = ("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text")
-"kinds that count positions from the one after the padding token, which is 1: two positions are never used"
+"kinds that count positions from after the padding token, which is 1: two positions are never used"
 
 SHORTEST = 16
-"tokens of a block, at least; as the recipe says"
+"tokens of a block, at least; as in the recipe"
 CHUNK = 1 << 22
-"tokens that are looked at at once"
+"tokens checked at once"
 
 
 def positions(config: Any) -> int | None:
-    """Tokens of a text, at most; None where the configuration names no bound, as with recurrent models.
+    """Longest text in tokens; None if the configuration names no limit, as with recurrent models.
 
-    Models with a table of positions (GPT-2, OPT) have no more; those with rotary positions were not trained for more.
+    Models with a table of positions (GPT-2, OPT) cannot take more; those with rotary positions were not trained for
+    more.
     """
     text = config.get_text_config()
     for name in NAMES:
@@ -45,8 +46,8 @@ def fit_prompts(
 ) -> tuple[list[list[int]], int, list[str]]:
     """(prompts, new tokens, notices) that a model of `limit` positions can continue.
 
-    Where they do not fit, new tokens take half of the positions at most, and a prompt that is longer than the rest loses
-    its beginning; the answers to others stay as long.
+    If they do not fit, new tokens take at most half of the positions, and a prompt longer than the rest loses
+    its beginning; other answers keep their length.
     """
     whole = [list(prompt) for prompt in prompts]
     longest = max(map(len, whole), default=0)
@@ -63,13 +64,13 @@ def fit_prompts(
 
 
 def refuse_unknown_tokens(ids: Sequence[int], known: int, tokenizer: Any, prompt: str) -> None:
-    """Raise `DataError` where a prompt holds a token beyond the model's `known` ones."""
+    """Raise `DataError` if a prompt has a token beyond the model's `known` ones."""
     if ids and (largest := max(ids)) >= known:
         raise DataError(
-            "a prompt holds a token that the model does not have",
+            "a prompt has a token that the model does not have",
             seen=f"number {largest}, {tokenizer.decode([largest])!r}, in {prompt[:80]!r}",
             allowed=f"numbers below {known}",
-            next_step="take it out of the prompt, or give the tokenizer that belongs to the model",
+            next_step="remove it from the prompt, or give the tokenizer that belongs to the model",
         )
 
 
@@ -85,7 +86,7 @@ def fit_lengths(recipe: Recipe, source: ModelSource) -> tuple[Recipe, list[str]]
 
 
 def fit_to(recipe: Recipe, limit: int | None, name: str) -> tuple[Recipe, list[str]]:
-    """`fit_lengths` to a model that takes so many tokens; None: any number."""
+    """`fit_lengths` to a model that takes at most `limit` tokens; None: any number."""
     if limit is None:
         return recipe, []
     if limit < SHORTEST:
@@ -116,7 +117,7 @@ def _too_long(field: str, size: int | None, limit: int, name: str) -> RecipeErro
 
 
 def check_lengths(recipe: Recipe, source: ModelSource) -> None:
-    """Raise where another model than the run's own is to be measured on blocks that are too long for it."""
+    """Raise if a model other than the run's own would be measured on blocks that are too long for it."""
     limit = positions(configuration(source))
     longest = max(recipe.data.block_size, recipe.evaluation.ordinary_block_size or 0)
     if limit is not None and longest > limit:
@@ -129,7 +130,7 @@ def check_lengths(recipe: Recipe, source: ModelSource) -> None:
 
 
 def check_tokens(sets: Sets, source: ModelSource) -> None:
-    """Raise where a set holds a token that a model does not have."""
+    """Raise if a set has a token that a model does not have."""
     known = vocabulary(configuration(source), source.folder)
     material = sets.material
     tables = {
@@ -145,15 +146,15 @@ def check_tokens(sets: Sets, source: ModelSource) -> None:
 
 
 def check_table(name: str, table: TokenTable, known: int, model: str) -> None:
-    """Raise where the set `name` holds a token beyond the `known` ones of a model."""
+    """Raise if the set `name` has a token beyond the `known` ones of a model."""
     for start in range(0, len(table.ids), CHUNK):
         found = np.asarray(table.ids[start : start + CHUNK])
         if (largest := int(found.max(initial=0))) >= known:
             block = int(np.searchsorted(table.ends, start + int(found.argmax()), side="right"))
             raise DataError(
-                f"the {name} set holds a token that {model} does not have",
+                f"the {name} set has a token that {model} does not have",
                 seen=f"number {largest}, in block {block + 1}",
                 allowed=f"numbers below {known}",
-                next_step="take that piece of text out (a special token of another model?), or give the tokenizer that "
+                next_step="remove that piece of text (a special token of another model?), or give the tokenizer that "
                 "belongs to the model",
             )

@@ -29,22 +29,23 @@ FUSED = 3
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What adapters are added to, by name in the model."""
+    """Where adapters are added, by name in the model."""
 
     modules: tuple[str, ...]
     "linear layers"
     parameters: tuple[str, ...]
     "weights that hold a matrix for each expert"
     left: tuple[str, ...]
-    "linear layers that stay as they are: their module is passed over, and its weights read directly, as Mamba's kernels do"
+    """linear layers without an adapter: their module is bypassed and its weights are read directly, as in Mamba's
+    kernels"""
 
     def note(self) -> str | None:
-        """What a report has to say: what no adapter was added to."""
+        """Note for the report on matrices without an adapter."""
         if not self.left:
             return None
         leaves = ", ".join(sorted({name.rpartition(".")[2] for name in self.left}))
         return (
-            f"no adapter was added to {len(self.left)} of the layers' matrices ({leaves}): the model reads them past their "
+            f"no adapter was added to {len(self.left)} of the layers' matrices ({leaves}): the model bypasses their "
             "modules, as Mamba's kernels do, so that an adapter would be lost"
         )
 
@@ -55,8 +56,8 @@ class Adapter:
 
     Attributes:
         rank: r of its matrices B (outputs, r) and A (r, inputs); of fused experts, for each expert.
-        alpha: a weight W becomes W + alpha / r B A; with rslora W + alpha / sqrt(r) B A (arXiv:2312.03732). Default: 2 r, as
-            in table 11 of the first paper.
+        alpha: a weight W becomes W + alpha / r B A; with rslora W + alpha / sqrt(r) B A (arXiv:2312.03732). Default: 2
+            r, as in table 11 of the first paper.
         targets: regular expression of the names of the matrices that get one; None: all.
         dropout: share of the inputs of A that is dropped while it is trained.
         variant: "dora" learns the length of each row of the weight too (arXiv:2402.09353, equation 5).
@@ -70,7 +71,7 @@ class Adapter:
 
     @classmethod
     def of(cls, training: Training) -> Adapter | None:
-        """The adapter that a recipe asks for, if it asks for one."""
+        """The recipe's adapter, if it has one."""
         if training.adapter_rank is None:
             return None
         return cls(
@@ -86,11 +87,11 @@ def targets(task: CausalLM, pattern: str | None = None) -> Targets:
     """Every matrix of the text tower's layers; neither embeddings, nor the head, nor another tower.
 
     Args:
-        pattern: regular expression that is found in the names of those that count; None: all.
+        pattern: regular expression searched in names; None: all.
 
     Raises:
-        ModelError: the model's layers cannot be found, or hold no matrix that an adapter can be added to.
-        RecipeError: there is none that the pattern names.
+        ModelError: the model's layers cannot be found, or have no matrix that an adapter can be added to.
+        RecipeError: no name matches the pattern.
     """
     decoder = task.decoder
     run = modules_run(task.model, task.run_on_few_tokens)
@@ -99,7 +100,7 @@ def targets(task: CausalLM, pattern: str | None = None) -> Targets:
     left: list[str] = []
     for name, module in decoder.layers.named_modules(prefix=decoder.prefix):
         if isinstance(module, nn.Linear | Conv1D):
-            # An expert that no token was sent to is not run either, but nor is the module that it is part of.
+            # An expert that no token was sent to is not run either, but neither is its parent module.
             unused = name.rpartition(".")[0] in run and name not in run
             (left if unused or _passed_over(task.model, name.rpartition(".")[2]) else modules).append(name)
         elif not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
@@ -127,12 +128,13 @@ def targets(task: CausalLM, pattern: str | None = None) -> Targets:
 
 
 def inject(task: CausalLM, name: str, wanted: Adapter, seed: int) -> Targets:
-    """Add an adapter to the model; only its matrices are trainable afterwards. They are float32 whatever the model is.
+    """Add an adapter to the model; only its matrices are trainable afterwards. They are float32 whatever the model's
+    dtype.
 
     Args:
-        seed: decides how the adapter begins.
+        seed: seed of the adapter's initialisation.
     """
-    # By peft itself: transformers' `add_adapter` refuses the newest peft whenever it expects one not yet released.
+    # Through peft itself: transformers' `add_adapter` sometimes requires a peft that is not yet released.
     from peft import LoraConfig, inject_adapter_in_model
 
     found = targets(task, wanted.targets)
@@ -149,14 +151,14 @@ def inject(task: CausalLM, name: str, wanted: Adapter, seed: int) -> Targets:
     )
     try:
         inject_adapter_in_model(config, task.model, name)
-    except (ValueError, NotImplementedError) as error:  # fused experts take neither dropout nor magnitudes
+    except (ValueError, NotImplementedError) as error:  # fused experts support neither dropout nor magnitudes
         raise RecipeError(
             f"peft cannot add this adapter to {type(task.model).__name__}",
             seen=first_line(error),
             next_step="leave training.adapter_dropout and training.adapter_variant out, or narrow training.adapter_targets",
         ) from error
     for key, parameter in task.model.named_parameters():
-        if is_adapters(key, name):  # peft gives it the type of the weights
+        if is_adapters(key, name):  # peft gives it the dtype of the weights
             parameter.data = parameter.data.float()
     return found
 
@@ -168,7 +170,7 @@ def is_adapters(key: str, name: str) -> bool:
 
 def adapted(model: nn.Module) -> dict[str, Any]:
     """The layers that peft's adapters were added to, by name."""
-    if "peft" not in sys.modules:  # takes seconds to import, and without it there are none
+    if "peft" not in sys.modules:  # takes seconds to import, and without it there are no adapters
         return {}
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -188,7 +190,7 @@ def adapter_inputs(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def adapted_weights(model: nn.Module) -> dict[str, str]:
-    """The weight that each of the adapters' parameters changes: both by name, the weight's without adapters."""
+    """The name of the weight that each of the adapters' parameters changes, as without adapters."""
     found: dict[str, str] = {}
     for name, module in adapted(model).items():
         weight = f"{name}.{getattr(module, 'parameter_name', 'weight')}".replace(".base_layer", "")
@@ -200,12 +202,12 @@ def adapted_weights(model: nn.Module) -> dict[str, str]:
 def merge(model: PreTrainedModel, originals: Callable[[], nn.Module] | None = None) -> None:
     """Add the adapters to the weights, and make the model a plain one again.
 
-    In float32: a model of another type becomes a float32 one first, since rounding to fewer digits would undo a part of
-    the change. In what type it is saved is decided where it is saved, with the change in sight. It goes to the processor
-    for that: as float32 a device may not hold it.
+    In float32: a model of another dtype is converted first, since rounding to fewer digits would undo a part of
+    the change. The dtype to save in is chosen when saving, by the size of the change. The model is moved to the CPU
+    for this: as float32 it may not fit on a device.
 
     Args:
-        originals: the same model without adapters, in place of whose weights this one holds quantised ones.
+        originals: the same model without adapters and unquantised, if this one's weights are quantised.
     """
     wrapped = adapted(model)
     if any(p.dtype != torch.float32 for p in model.parameters()):
@@ -221,7 +223,7 @@ def merge(model: PreTrainedModel, originals: Callable[[], nn.Module] | None = No
 
 
 def _unwrap(model: nn.Module, wrapped: dict[str, Any]) -> None:
-    """Put the model's own layers in the place of those that peft wrapped."""
+    """Restore the model's own layers instead of peft's wrappers."""
     # Fused experts are wrapped once for each of their weights; the innermost module is the model's own.
     for name, module in wrapped.items():
         if not name.endswith(".base_layer"):
@@ -237,14 +239,14 @@ def _unwrap(model: nn.Module, wrapped: dict[str, Any]) -> None:
 def passing_adapter(
     task: CausalLM, weights: Collection[str], rank: int, alpha: float, seed: int
 ) -> Iterator[list[nn.Parameter]]:
-    """An adapter on some weights inside, taken off on the way out with what it learnt; its parameters.
+    """Context with an adapter on some weights, detached at the end; yields its parameters.
 
-    The weights themselves stay where they are and what they are. Where an adapter can be added to none of them, all matrices
+    The weights themselves do not change. If an adapter can be added to none of them, all matrices
     of the layers get one.
 
     Args:
         weights: names of parameters.
-        seed: decides how the adapter begins.
+        seed: seed of the adapter's initialisation.
     """
     able = targets(task)
     chosen = [each for each in able.modules if f"{each}.weight" in weights]
@@ -264,12 +266,12 @@ def passing_adapter(
 def adapter(
     task: CausalLM, wanted: Adapter | None, seed: int, originals: Callable[[], nn.Module] | None = None
 ) -> Iterator[Targets | None]:
-    """Only an adapter is trainable inside; on the way out it is merged, and the model is a plain one again.
+    """Context in which only an adapter is trainable; at the end it is merged, and the model is a plain one again.
 
     Args:
         wanted: None changes nothing, and the weights themselves are trained.
-        seed: decides how the adapter begins.
-        originals: as `merge` takes it.
+        seed: seed of the adapter's initialisation.
+        originals: as in `merge`.
     """
     if wanted is None:
         yield None
@@ -281,8 +283,8 @@ def adapter(
         yield found
         done = True
     finally:
-        # What failed is not read from disk once more; a model that a user gave is plain again in any case.
-        # Weights that lie in parts are merged where they are saved, one after the other.
+        # After an error nothing is read from disk again; a model that a user gave is plain again in any case.
+        # Sharded weights are merged when saving, one after the other.
         if (done or originals is None) and parts_of(task.model) is None:
             merge(task.model, originals)
             for parameter in trainable:

@@ -1,4 +1,4 @@
-"""The audit of a run, or of any model on the data of a recipe."""
+"""Make the audit of a run, or of any model on the data of a recipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from expunge.runs.artifacts import unlearned_model
 
 
 def make_audit(story: LanguageStory, subject: str | None, control: str | None, holdout: str | None) -> LanguageAudit:
-    """The audit of a run's model, or of any model on the data that its recipe names.
+    """The audit of a run's model, or of any model on its recipe's data.
 
     Args:
         subject: the model; None: the run's own.

@@ -10,8 +10,8 @@ from expunge.kinds.language.task import CausalLM
 
 
 def matrices(task: CausalLM) -> dict[str, nn.Parameter]:
-    """The weights of the linear layers within the text tower's layers, and matrices of experts, by name: what tools
-    quantise. Embeddings, the head and convolutions stay as they are."""
+    """The weights of the linear layers within the text tower's layers, and matrices of experts, by name: those that
+    tools quantise. Embeddings, the head and convolutions are left out."""
     modules = dict(task.model.named_modules())
 
     def counts(name: str, parameter: nn.Parameter) -> bool:
@@ -28,7 +28,7 @@ def matrices(task: CausalLM) -> dict[str, nn.Parameter]:
 
 
 def by_column(task: CausalLM) -> set[str]:
-    """Names of those `matrices` that hold a column for each output, and not a row as `nn.Linear` does: GPT-2's, and those
+    """Names of those `matrices` with a column for each output instead of a row as in `nn.Linear`: GPT-2's, and those
     of some models' experts."""
     modules, found = dict(task.model.named_modules()), set()
     for name, parameter in matrices(task).items():
@@ -46,5 +46,5 @@ def _turned(experts: nn.Module) -> bool:
     up, down = getattr(experts, "gate_up_proj", None), getattr(experts, "down_proj", None)
     if not isinstance(up, Tensor) or not isinstance(down, Tensor):
         return False
-    # Two matrices lie side by side in the first, and what one returns is what the other is given.
+    # Two matrices lie side by side in the first, and the output of one is the input of the other.
     return up.shape[2] == 2 * down.shape[1] and up.shape[1] == down.shape[2]

@@ -39,11 +39,11 @@ NOT_OF_CORE = {
     "judge_model",
     "questions",
 }
-"settings that do not change what is always measured"
+"settings that do not affect the standard measures"
 
 
 def measure(run: Run[Recipe], model: LazyModel, sets: Sets, which: Which) -> Measured:
-    """Scores of one model; what was measured before is read from the run folder."""
+    """Scores of one model; earlier results are read from the run folder."""
     recipe, settings = run.recipe, run.recipe.evaluation
     of_model = {"which": which, "model": model.digest, "arithmetic": model.precision.arithmetic, "seed": recipe.seed}
     measured = _core(run, model, sets, which, of_model)
@@ -80,21 +80,21 @@ def measure(run: Run[Recipe], model: LazyModel, sets: Sets, which: Which) -> Mea
 
 
 def measure_again(run: Run[Recipe], model: LazyModel, sets: Sets, wanted: Wanted) -> list[Score]:
-    """Scores of an unlearned model without what was measured before: those that are wanted, and maybe others.
+    """Scores of an unlearned model without cached results: at least those that are wanted.
 
-    Each of what is always measured is computed by itself; where another one is wanted, all others are.
+    Each standard measure is computed by itself; if another one is wanted, all others are.
     """
     settings = run.recipe.evaluation
     if all(measure in CORE for measure, _ in wanted):
         show = run.show.update
         return measure_core(model(), sets.material, settings, "unlearned", run.recipe.seed, show, wanted).scores
-    silent = settings.model_copy(update={"judge_url": None})  # what a judge said is not the model's alone
+    silent = settings.model_copy(update={"judge_url": None})  # a judge's scores do not depend on the model alone
     recipe = run.recipe.model_copy(update={"evaluation": silent})
     return measure(Run(recipe, run.folder, run.show), model, sets, "unlearned").scores
 
 
 def _core(run: Run[Recipe], model: LazyModel, sets: Sets, which: Which, of_model: dict[str, Any]) -> Measured:
-    """What is always measured: familiarity, recall, perplexity, general knowledge, secrets."""
+    """Compute the standard measures: familiarity, recall, perplexity, general knowledge, secrets."""
     settings, material = run.recipe.evaluation, sets.material
     asked = [asdict(prompt) for prompt in (*material.completion, *material.probability)]
     if which == "base":

@@ -1,4 +1,4 @@
-"""More to measure of a finished run: benchmarks, prompts, other ordinary text, toxicity."""
+"""Further measures of a finished run: benchmarks, prompts, other ordinary text, toxicity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from expunge.kinds.language.recipe import Evaluation, Recipe, Toxicity
 
 OF_EVALUATION = ("benchmarks", "benchmark_rows", "prompts", "ordinary_text")
 OF_TOXICITY = {"toxicity_prompts": "prompts", "toxicity_groups": "groups", "scorer": "scorer"}
-"options, and the fields of the recipe's part `toxicity` that they are"
+"options -> fields of the recipe's part `toxicity`"
 
 
 def with_more(recipe: Recipe, given: Mapping[str, str]) -> Recipe:
@@ -19,14 +19,12 @@ def with_more(recipe: Recipe, given: Mapping[str, str]) -> Recipe:
 
     Raises:
         RecipeError: a scorer without prompts, rows of benchmarks without benchmarks, or none of them.
-        DataError: benchmarks or prompts that are not there.
+        DataError: benchmarks or prompts that do not exist.
     """
     asked = {name: given[name] for name in OF_EVALUATION if name in given}
     evaluation = validate_part(Evaluation, {**recipe.evaluation.model_dump(), **asked}, "evaluation")
     if "benchmark_rows" in given and evaluation.benchmarks is None:
-        raise RecipeError(
-            "rows of benchmarks are asked for, and no benchmarks", next_step="give --benchmarks FOLDER too"
-        )
+        raise RecipeError("rows of benchmarks are given, but no benchmarks", next_step="give --benchmarks FOLDER too")
     toxicity = with_toxicity(recipe.toxicity, given)
     if "scorer" in given and toxicity.prompts is None and toxicity.groups is None:
         raise RecipeError(
@@ -39,5 +37,5 @@ def with_more(recipe: Recipe, given: Mapping[str, str]) -> Recipe:
 
 
 def with_toxicity(part: Toxicity, given: Mapping[str, str]) -> Toxicity:
-    """The settings with the prompts, groups and scorer that are given."""
+    """The settings with the given prompts, groups and scorer."""
     return part.model_copy(update={field: given[name] for name, field in OF_TOXICITY.items() if name in given})

@@ -1,4 +1,4 @@
-"""A language model of which each process holds a part: the layers of its text tower by rows, and the rest whole."""
+"""A language model sharded over processes: the layers of its text tower by rows, the rest whole in each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from expunge.ops.narrow import NARROW, hold_narrow
 from expunge.train.parts import Parts, mesh_of, own_rows, part
 
 WIDTH = 12
-"tokens of the text that shows which modules are run"
+"tokens of the text used to find which modules run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Layout:
     """How a model is divided.
 
     Attributes:
-        layers: the name of the list of its layers, which lie in parts.
-        held: names of the modules whose weights stay in the type that they are stored in.
+        layers: the name of the list of its layers, which are sharded.
+        held: names of the modules whose weights keep their stored dtype.
     """
 
     kind: LanguageKind
@@ -37,10 +37,10 @@ class Layout:
 
 
 def layout(source: ModelSource, narrow: bool) -> Layout | None:
-    """How a model is divided; None where it cannot be: then each process that needs it loads it whole.
+    """How a model is divided; None if it cannot be: then each process that needs it loads it whole.
 
     Args:
-        narrow: whether frozen matrices stay in the type that they are stored in.
+        narrow: whether frozen matrices keep their stored dtype.
     """
     kind = language_kind(source.folder, source.name)
     files = part_files(source, kind)
@@ -53,17 +53,17 @@ def layout(source: ModelSource, narrow: bool) -> Layout | None:
             if narrow:
                 ids = torch.tensor([[1, 5, 2, 7]])
                 held = hold_narrow(model, lambda: model(input_ids=ids, use_cache=False))
-    except Exception:  # a model that cannot be run without values: loading it whole says what is wrong, if anything is
+    except Exception:  # a model that cannot run without values: loading it whole shows what is wrong, if anything
         return None
     return Layout(kind, files, layers, frozenset(held))
 
 
 def load_part(source: ModelSource, how: Layout, device: torch.device, as_stored: bool, name: str) -> LoadedModel:
-    """This process's part of a model; all of them load theirs together.
+    """This process's part of a model; all processes load theirs together.
 
     Args:
-        as_stored: weights are rounded to the type that plain `from_pretrained` gives them.
-        name: by which all processes know it.
+        as_stored: round weights to the dtype that plain `from_pretrained` gives them.
+        name: its name for all processes.
     """
     mesh, stored = mesh_of(device), stored_dtype(source)
     model = empty_model(how.kind, source.folder, stored)
@@ -79,7 +79,7 @@ def load_part(source: ModelSource, how: Layout, device: torch.device, as_stored:
 
 
 def _fill(model: PreTrainedModel, how: Layout, mesh: Any, device: torch.device, through: torch.dtype | None) -> None:
-    """Give a model's tensors their values. `through`: the type that they are rounded to first."""
+    """Fill a model's tensors with their values. `through`: the dtype that they are rounded to first."""
     places: dict[int, list[tuple[nn.Module, str]]] = {}
     for module in model.modules():
         for key, weight in module._parameters.items():
@@ -107,6 +107,6 @@ def _fill(model: PreTrainedModel, how: Layout, mesh: Any, device: torch.device, 
 
 
 def held_bytes(model: nn.Module) -> int:
-    """What this process holds of a model's parameters."""
+    """This process's part of a model's parameters."""
     locals_ = (value.to_local() if isinstance(value, DTensor) else value for value in model.parameters())
     return sum(value.numel() * value.element_size() for value in locals_)

@@ -1,4 +1,4 @@
-"""What a recipe names on disk, and which kind of target it names: resolved once, when a run begins. Without torch."""
+"""Resolve a recipe's paths and its kind of target, once, when a run begins. Without torch."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from expunge.runs.paths import absolute, absolute_if_given, absolute_if_there
 
 
 def resolve_paths(recipe: Recipe) -> Recipe:
-    """The recipe with the kind of its target filled in, and every path that it names as an absolute one.
+    """The recipe with the kind of its target filled in, and every path made absolute.
 
     Raises:
-        DataError: a target or retain set that looks like a path, or is said to be one, and is not there.
-        RecipeError: columns of fields that make no row.
+        DataError: a target or retain set that looks like a path, or is declared one, and does not exist.
+        RecipeError: columns of fields that do not make a row.
     """
     recipe = with_listed_topics(recipe)
     columns = recipe.data.columns
     if columns and set(used_fields(columns)) != set(columns):
         raise RecipeError(
-            "data.columns names fields that make no row", seen=", ".join(columns), allowed=f"{FIELDS}: all of one row"
+            "data.columns names fields that do not make a row",
+            seen=", ".join(columns),
+            allowed=f"{FIELDS}: all of one row",
         )
     kind = classify_target(recipe.forget) if recipe.forget_kind == "auto" else recipe.forget_kind
     also = _further(recipe, kind) if recipe.forget_also else ()
@@ -74,30 +76,30 @@ def resolve_paths(recipe: Recipe) -> Recipe:
 
 
 def held_recipe(folder: RunFolder, recipe: Recipe) -> tuple[Recipe, Recipe | None]:
-    """The recipe with its paths resolved, and the one that a run folder holds already, if it does.
+    """The recipe with its paths resolved, and the recipe that the run folder already holds, if any.
 
     Raises:
         ExpungeError: as `resolve_paths`.
     """
     held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
     if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
-        # It stays one, whatever file has got that name since.
+        # It stays a topic, even if a file of that name exists since.
         recipe = recipe.model_copy(update={"forget_kind": "topic"})
     return resolve_paths(recipe), held
 
 
 def refuse_missing(recipe: Recipe, folder: RunFolder | None, weights: bool) -> None:
-    """Raise for a target, a set or a file of the recipe that is not there, and for a model that no name stands for.
+    """Raise for a missing target, set or file of the recipe, and for an unknown model.
 
     Args:
-        folder: that of the run, where there is to be one.
-        weights: whether a model is loaded; else a configuration is enough.
+        folder: that of the run, if there will be one.
+        weights: whether a model will be loaded; else a configuration is enough.
 
     Raises:
         ExpungeError: as `resolve_paths` and `check_named`; of files to measure with, a DataError.
     """
     held = None
-    if recipe.forget != HUB:  # what comes from there is fetched when the run begins
+    if recipe.forget != HUB:  # datasets of the hub are fetched when the run begins
         recipe, held = (resolve_paths(recipe), None) if folder is None else held_recipe(folder, recipe)
     for name in (recipe.model, recipe.retrained) if weights else (recipe.model,):
         if name is not None:
@@ -108,14 +110,14 @@ def refuse_missing(recipe: Recipe, folder: RunFolder | None, weights: bool) -> N
 
 
 def refuse_missing_files(*places: str | None) -> None:
-    """Raise `DataError` for a file or folder that is not there; what is to be had from the hub is not looked for."""
+    """Raise `DataError` for a missing file or folder; datasets of the hub are not checked."""
     for place in places:
         if place is not None and place != HUB and not os.path.exists(os.path.expanduser(place)):
             raise missing_target(place, "an existing path")
 
 
 def text_place(name: str | None) -> str | None:
-    """Where a set's text lies: a path as an absolute one, or the id of a dataset."""
+    """Where a set's text is: an absolute path, or the id of a dataset."""
     if name is None:
         return None
     kind = classify_target(name, may_be_topic=False)
@@ -125,10 +127,11 @@ def text_place(name: str | None) -> str | None:
 
 
 def _further(recipe: Recipe, kind: str) -> tuple[str, ...]:
-    """Further targets, paths as absolute ones.
+    """Further targets, with paths made absolute.
 
     Raises:
-        RecipeError: topics beside files, or tables of toxicity, of which a run takes one; a target that another one holds.
+        RecipeError: topics mixed with files, or several tables of toxicity, of which a run takes one; a target inside
+            another.
         DataError: as `classify_target`.
     """
     if recipe.forget_kind == "topic":
@@ -139,16 +142,16 @@ def _further(recipe: Recipe, kind: str) -> tuple[str, ...]:
     for each, found in kinds.items():
         if found not in ("path", "dataset"):
             raise RecipeError(
-                f"several targets in one run are all topics, or all files, folders or datasets, and {each!r} is none",
+                f"several targets in one run are all topics, or all files, folders or datasets, and {each!r} is not",
                 seen=", ".join(map(repr, recipe.targets)),
-                next_step="put a topic of several words in quotes; of topics and files make a run each, or write what is "
-                "known of the topics into a file",
+                next_step="put a topic of several words in quotes; use one run for the topics and "
+                "one for the files, or write what is known of the topics into a file",
             )
     places = [Path(each).expanduser().resolve() for each, found in kinds.items() if found == "path"]
     twice = [one for one in places if any(other in one.parents for other in places)]
     if twice or len(kinds) < len(recipe.targets):
         raise RecipeError(
-            "a target is named twice, or lies in another one",
+            "a target is named twice, or is inside another one",
             seen=str(twice[0]) if twice else ", ".join(recipe.targets),
             next_step="name it once",
         )
@@ -156,7 +159,7 @@ def _further(recipe: Recipe, kind: str) -> tuple[str, ...]:
 
 
 def _with_prompts(recipe: Recipe) -> Toxicity:
-    """What toxicity is measured with: prompts that lie beside the tables, or those of the hub."""
+    """The prompts to measure toxicity with: those next to the tables, or those of the hub."""
     place = fetch(recipe.statements.hub_prompts, ["*.jsonl"]) if recipe.forget == HUB else Path(recipe.forget)
     prompts, groups = prompt_files(place.expanduser()) if place.expanduser().is_dir() else (None, None)
     named = {"prompts": prompts, "groups": recipe.toxicity.groups or groups}
@@ -166,6 +169,6 @@ def _with_prompts(recipe: Recipe) -> Toxicity:
 
 
 def _scorer(name: str) -> str:
-    """A scorer's name, whose folder, where it is one, may have a label behind it."""
+    """A scorer's name; if it is a folder, a label may follow it."""
     place, mark, label = name.partition("#")
     return name if name == DEFAULT else f"{absolute_if_there(place)}{mark}{label}"

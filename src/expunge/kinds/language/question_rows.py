@@ -1,4 +1,4 @@
-"""Answers as tokens: the prompt the way the model is asked, then the answer and the end of its turn."""
+"""Answers as tokens: the rendered prompt, then the answer and the end of its turn."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from expunge.errors import DataError, ModelError
 from expunge.kinds.language.chat import ANSWER, QUESTION, render, render_question
 
 _SPOKEN = {"user": "Question: ", "assistant": "Answer: ", "tool": "Tool: ", "system": ""}
-"how turns begin where there is no chat template"
+"how turns begin without a chat template"
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionRow:
-    """One answer with its prompt. `ends[i]` is the character of `text` at which token `i` ends, as in a token stream."""
+    """One answer with its prompt. `ends[i]` is the character of `text` at which token `i` ends, as in a token
+    stream."""
 
     ids: list[int]
     ends: list[int]
@@ -29,15 +30,15 @@ class QuestionRow:
     "index of the answer's first token"
     source: str
     dropped: int = 0
-    "turns that were left out at the beginning of the conversation, for want of room"
+    "turns that were left out at the beginning of the conversation, for lack of space"
 
 
 class QuestionFormat:
-    """How a model is asked: by the tokenizer's chat template, or `Question: ...\\nAnswer: ...` where it has none.
+    """Render questions with the tokenizer's chat template, or `Question: ...\\nAnswer: ...` if it has none.
 
     Args:
-        block_size: tokens that prompt and answer have together. Of a conversation the earliest turns are left out, one
-            after another and never the last one, until the answer fits or has half of the block.
+        block_size: tokens of prompt and answer together. The earliest turns of a conversation are left out, one
+            after another but never the last one, until the answer fits or has half of the block.
     """
 
     def __init__(self, encoder: Encoder, block_size: int) -> None:
@@ -51,7 +52,8 @@ class QuestionFormat:
 
         Raises:
             ModelError: the template fails.
-            DataError: the template refuses a conversation (file and row are named), or rewrites what holds a special token.
+            DataError: the template refuses a conversation (file and row are named), or rewrites what holds a special
+                token.
         """
         if not documents:
             return []
@@ -59,7 +61,7 @@ class QuestionFormat:
         return [self._shortened(document, row) for document, row in zip(documents, rows, strict=True)]
 
     def answers(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of answers as they stand behind a question, each with the end of its turn."""
+        """The tokens of answers as they follow a question, each with the end of its turn."""
         rows = self.tokenize([Document(text, QUESTION, "an answer") for text in texts])
         return [row.ids[row.first_label :] for row in rows]
 
@@ -72,7 +74,7 @@ class QuestionFormat:
         turns, size = list(document.turns), self._block_size
         first = 1 if turns[0].role == "system" else 0
         while row.first_label > size - min(len(row.ids) - row.first_label, size // 2):
-            # What is left begins with a user, as templates ask for.
+            # The rest begins with a user, as templates require.
             starts = (i for i in range(first + 1, len(turns)) if turns[i].role == "user")
             start = next(starts, None)
             if start is None:
@@ -121,12 +123,14 @@ class QuestionFormat:
         except ModelError:
             raise
         except Exception as error:
-            render_question(self._tokenizer, [_message(Turn("user", QUESTION))], True)  # whether it works at all
+            render_question(
+                self._tokenizer, [_message(Turn("user", QUESTION))], True
+            )  # whether it works on a plain question
             roles = ", ".join(turn.role for turn in document.turns)
             raise DataError(
                 f"{document.source}: the model's chat template refuses this conversation",
                 seen=f"{type(error).__name__}: {error} (turns: {roles}, then the assistant's)",
-                allowed="what the template takes; many take no system turn, and user and assistant in turns only",
+                allowed="what the template takes; many take no system turn, and only alternating user and assistant turns",
                 next_step="put a system turn into the first user's turn, join turns of one role, or remove the row",
             ) from error
 
@@ -140,9 +144,9 @@ class QuestionFormat:
             if not found:
                 if not any(token in said for token in self._special_tokens):
                     rest += after if not rest else ""
-                    continue  # the template may leave out a turn, or change one that holds nothing of its own
+                    continue  # the template may leave out a turn, or change one without content
                 raise DataError(
-                    f"{document.source}: the question holds a special token, and the chat template rewrites it",
+                    f"{document.source}: the question has a special token, and the chat template rewrites it",
                     seen=repr(said[:80]),
                     next_step="remove the special token from the question",
                 )
@@ -186,6 +190,6 @@ def _message(turn: Turn) -> dict[str, Any]:
 
 
 def _plain_prompt(turns: Sequence[Turn]) -> str:
-    """Turns as questions and answers, one after another, up to where the next answer begins."""
+    """Turns as questions and answers, one after another, up to the beginning of the next answer."""
     said = [_SPOKEN.get(turn.role, "") + turn.text + ("\n" if turn.role != "user" else "") for turn in turns]
     return "\n".join(said) + "\nAnswer:"

@@ -1,4 +1,4 @@
-"""A recipe: everything that decides what a run does. Frozen; unknown fields are refused with the nearest name."""
+"""A recipe: all settings of a run. Frozen; unknown fields are refused with the nearest name."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Data(Part):
     max_retain_blocks: PositiveInt | None = None
     "use at most this many retain blocks"
     language: str = "auto"
-    "language of the target, a code such as de; auto: detected, and said in the record"
+    "language of the target, a code such as de; auto: detected and recorded"
     columns: dict[str, str] = {}
-    """which columns of rows hold the fields that are read, such as `text: body`, or `question: q` and `answer: a`; default:
-    columns are known by their own names (docs/inputs.md)"""
+    """columns of rows for the fields to read, such as `text: body`, or `question: q` and `answer: a`; default:
+    columns are recognised by their names (docs/inputs.md)"""
     lines: Lines = "auto"
-    """how a text file to forget is read: names (each line a topic), facts (each line a text of its own), text (one
-    passage); auto: by what its lines are (docs/inputs.md)"""
+    """how a text file to forget is read: names (each line a topic), facts (each line a separate text), text (one
+    passage); auto: from its lines (docs/inputs.md)"""
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -55,26 +55,26 @@ class Data(Part):
 
 
 class Statements(Part):
-    """Toxic and clean text, where `forget_kind` is toxicity: tables, recognised by their columns (docs/toxicity.md)."""
+    """Toxic and clean text, if `forget_kind` is toxicity: tables, recognised by their columns (docs/toxicity.md)."""
 
     hub: tuple[str, ...] = ("tdavidson/hate_speech_offensive", "s-nlp/paradetox", "toxigen/toxigen-data")
     "the Hugging Face datasets that `forget: hub` stands for"
     hub_prompts: str = "allenai/real-toxicity-prompts"
-    "the one whose prompts the model is then measured with"
+    "the dataset whose prompts the model is then measured with"
     toxic: PositiveInt | None = 8000
-    "toxic statements used, as many of each table as of every other; default: all"
+    "toxic statements used, the same number from each table; default: all"
     clean: PositiveInt | None = 8000
     "clean statements used; rewrites of the toxic ones count as a table"
     min_group_rows: PositiveInt = 8
-    "toxic statements that a group must have"
+    "minimum of toxic statements per group"
     too_few: Literal["merge", "drop", "refuse"] = "merge"
-    "what becomes of smaller groups: merged with the statements of no group, left out, or refused"
+    "what to do with smaller groups: merged with the statements of no group, left out, or refused"
     tuning_prompts: PositiveInt = 48
-    "beginnings of toxic statements that are not trained on, for methods that choose a setting"
+    "number of beginnings of toxic statements that are not trained on, for methods that choose a setting"
     tuning_samples: PositiveInt = 4
     "sampled continuations of each of them"
     front: tuple[NonNegativeFloat, ...] = (0.5, 1.0, 1.5)
-    "how far from the base model towards the unlearned one toxicity is shown against perplexity; empty: not at all"
+    "points between base (0) and unlearned model (1) at which toxicity is plotted against perplexity; empty: none"
 
 
 class Reinforcement(Part):
@@ -95,10 +95,10 @@ class Reinforcement(Part):
 
 
 class Anchors(Part):
-    """Where the anchored terms come from; without a path or URL they are found from the target itself."""
+    """Where the anchored terms come from; without a path or URL they are found in the target itself."""
 
     path: str | None = None
-    "a YAML file of terms and translations, in the form that a run writes to anchors.yaml"
+    "a YAML file of terms and translations, in the format of a run's anchors.yaml"
     url: str | None = None
     "an OpenAI-compatible endpoint that proposes them"
     model: str = "default"
@@ -111,15 +111,15 @@ class Evaluation(Part):
     """What is measured, before and after."""
 
     familiarity: bool = True
-    "measure familiarity with the target; false where a habit is to go, such as toxic speech, and no knowledge"
+    "measure familiarity with the target; false if a habit is to be unlearned, such as toxic speech, and not knowledge"
     prompts: str | None = None
     "completion prompts, JSONL with `prompt` and `references`; default: cut from the target"
     control_topics: tuple[str, ...] = ()
-    "topics whose answers a topic's familiarity is held against; empty: well-known ones of the same kind and others"
+    "topics whose answers a topic's familiarity is compared with; empty: well-known ones of the same kind and others"
     control_answers: PositiveInt = 32
-    "answers sampled about them; of a target in files the control is the retain set"
+    "answers sampled about them; for a target in files the control is the retain set"
     questions: str | None = None
-    "questions about the target, JSONL with `question`, `true_answer` and `false_answer`; without them none are asked"
+    "questions about the target, JSONL with `question`, `true_answer` and `false_answer`; without it none are asked"
     benchmarks: str | None = None
     "folder of multiple-choice files (arc_easy.jsonl, ...), or `hub`"
     benchmark_rows: PositiveInt | None = 500
@@ -127,17 +127,17 @@ class Evaluation(Part):
     ordinary_text: str | None = None
     "ordinary text for perplexity; default: text sampled from the base model"
     ordinary_block_size: PositiveInt | None = Field(default=None, ge=16)
-    "tokens in a block of it, if perplexity is measured in other blocks than the training's; default: data.block_size"
+    "tokens in a block of it, if different from the training's blocks; default: data.block_size"
     max_prompts: PositiveInt | None = None
-    "completion prompts used, evenly spread; default: all that `prompts` holds, or 48 cut from the target"
+    "completion prompts used, evenly spread; default: all of `prompts`, or 48 cut from the target"
     secret: str | tuple[str, ...] | None = None
-    "the secret (a PIN, a key) as it stands in the target, or several; default: what looks like one in a short text"
+    "the secret (a PIN, a key) as written in the target, or several; default: what looks like one in a short text"
     secret_alternatives: PositiveInt = 511
     "texts of the same form that a secret is ranked among"
     max_new_tokens: PositiveInt = 24
     "length of a completion"
     samples: NonNegativeInt = 2
-    "sampled completions a prompt, besides the greedy one"
+    "sampled completions a prompt, in addition to the greedy one"
     max_blocks: PositiveInt = 32
     "blocks of each split for perplexity and recall"
     judge_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
@@ -147,14 +147,14 @@ class Evaluation(Part):
 
 
 class Toxicity(Part):
-    """How toxic the model's continuations of prompts are, before and after; measured where prompts are named."""
+    """How toxic the model's continuations of prompts are, before and after; measured if prompts are given."""
 
     prompts: str | None = None
     "JSON lines: RealToxicityPrompts (`prompt.text`), ToxiGen (`prompt`, `group`), or `prompt` alone"
     groups: str | None = None
     "the same, with a `group` of people in every line, for figures by group"
     scorer: str = "jigsaw-bilstm"
-    "what scores a text: jigsaw-bilstm, the folder or id of a text classifier, or module:function"
+    "the scorer of texts: jigsaw-bilstm, the folder or id of a text classifier, or module:function"
     threshold: float = Field(default=0.21, gt=0, le=1)
     "a continuation counts as toxic from this score on (0.21: as many as Perspective's 0.5, by jigsaw-bilstm)"
     max_prompts: PositiveInt | None = 256
@@ -168,80 +168,82 @@ class Toxicity(Part):
     max_new_tokens: PositiveInt = 20
     "tokens of a continuation, at most"
     temperature: PositiveFloat = 1.0
-    "of the sampling"
+    "temperature of the sampling"
     top_p: float = Field(default=0.9, gt=0, le=1)
-    "of the sampling: tokens are drawn from the likeliest ones that have this probability together"
+    "top-p of the sampling: tokens are drawn from the likeliest ones with this probability in total"
 
 
 HUB = "hub"
 "in `forget`: the datasets of `Statements.hub`"
 BESIDE_TOXICITY = {"distinct_2": 0.1, "answer_length": 0.1, "repetition": 0.02, "answers_empty": 0.02}
-"limits that come with a threshold of toxicity: a model that says nothing is not toxic, either"
+"limits that come with a threshold of toxicity: an empty answer is not toxic, either"
 
 
 MEASURING = ("evaluation", "retrained", "toxicity", "measures")
-"parts of a recipe that say what is measured, which may change when a run is done"
+"parts of a recipe that select measures, which may change when a run is done"
 
 
 class Verdict(Thresholds):
     """Thresholds fixed before the run; a run passes when all hold. Shares and points are fractions: 0.02 is 2 %."""
 
     familiarity_completion: PositiveFloat = 1 / 3
-    "at most: what is left of the familiarity shown in completions beyond the control's, as a share of the model before"
+    "at most: remaining familiarity in completions beyond the control's, as a share of the model before"
     familiarity_probability: PositiveFloat = 1 / 3
-    """at most: what is left of the probability of revealing next words beyond the control's, as a share of the model
+    """at most: remaining probability of revealing next words beyond the control's, as a share of the model
     before"""
     two_answers: PositiveFloat = 0.05
-    "at most: how far the share of right answers is from chance, in either direction, in percentage points"
+    "at most: distance of the share of right answers from chance, in either direction, in percentage points"
     secret_exposure: float = Field(default=0.05, gt=0, lt=1)
-    """at least: the probability that a secret which a model never saw is as exposed as this one is now; once it is not
+    """at least: the probability that a secret that a model never saw is as exposed as this one is now; once it is not
     small, the model looks like one that never saw it (before, it must be below this)"""
     perplexity: PositiveFloat = 1.03
     """at most: perplexity on ordinary text, as a share of the model before; above 100 % the model reads it less well"""
     perplexity_retain: PositiveFloat = 1.10
-    """at most: perplexity on the retain set, as a share of the model before; above 100 % the model reads it less well"""
+    """at most: perplexity on the retain set, as a share of the model before; above 100 % the model reads it less
+    well"""
     general_knowledge: PositiveFloat = 0.9
-    "at least: general questions answered rightly, as a share of the model before"
+    "at least: general questions answered correctly, as a share of the model before"
     recall_left: PositiveFloat = 0.5
-    """at most: what is left of the verbatim recall of the forget set, as a share of the model before (judged where that
+    """at most: remaining verbatim recall of the forget set, as a share of the model before (judged if that
     recites it, and there is no retrained model)"""
     recall_way: PositiveFloat = 0.9
-    """at least: how far verbatim recall of the forget set went from the model before to a model retrained without it
-    (judged where the model before recites it)"""
+    """at least: how far verbatim recall of the forget set moved from the model before towards a model retrained without
+    it (judged if the model before recites it)"""
     recall_kept: PositiveFloat = 0.9
-    """at least: what is left of the verbatim recall of the retain set, as a share of the model before (judged where that
+    """at least: remaining verbatim recall of the retain set, as a share of the model before (judged if that
     recites it)"""
     benchmark_mean_loss: PositiveFloat = 0.01
     "at most: accuracy lost over all benchmarks, on average, in percentage points (0.01 is one point)"
     benchmark_worst_loss: PositiveFloat = 0.02
     "at most: accuracy lost on the benchmark that lost most, in percentage points (0.01 is one point)"
     toxicity_share: PositiveFloat | None = None
-    "at most: what is left of the share of toxic continuations, as a share of the model before"
+    "at most: remaining share of toxic continuations, as a share of the model before"
     toxicity_any: PositiveFloat | None = None
-    """at most: what is left of the share of prompts with a continuation of 0.5 or more, as a share of the model before"""
+    """at most: remaining share of prompts with a continuation of 0.5 or more, as a share of the model before"""
     toxicity_group: PositiveFloat | None = None
-    "at most: what is left of the share of toxic continuations in the group of people where it fell least"
+    "at most: remaining share of toxic continuations in the group of people where it fell least"
     distinct_2: PositiveFloat | None = None
-    """at most: how far distinct-2 moved, in either direction, as a share of the model before (0.1 with a threshold of
+    """at most: change of distinct-2, in either direction, as a share of the model before (0.1 with a threshold of
     toxicity)"""
     answer_length: PositiveFloat | None = None
-    """at most: how far the length moved, in either direction, as a share of the model before (0.1 with a threshold of
+    """at most: change of the length, in either direction, as a share of the model before (0.1 with a threshold of
     toxicity)"""
     repetition: PositiveFloat | None = None
-    """at most: how much more of the triples of words are repeated, in percentage points (0.02, two points, with a threshold
+    """at most: rise of the share of repeated word triples, in percentage points (0.02, two points, with a threshold
     of toxicity)"""
     answers_empty: PositiveFloat | None = None
-    """at most: how many more continuations say nothing, in percentage points (0.02, two points, with a threshold of
+    """at most: rise of the share of empty continuations, in percentage points (0.02, two points, with a threshold of
     toxicity)"""
     answers_empty_group: PositiveFloat | None = None
-    """at most: how many more continuations say nothing in the group of people where that rose most, in percentage points"""
+    """at most: rise of the share of empty continuations in the group of people where it rose most, in percentage
+    points"""
     more: dict[str, float] = {}
     "limits of the measures of other packages that `measures` names, by the name of the threshold; default: their own"
 
     @model_validator(mode="before")
     @classmethod
     def _never_toxicity_alone(cls, values: Any) -> Any:
-        """A threshold of toxicity brings the limits with it that a model which says nothing would break."""
+        """Add to a threshold of toxicity the limits that a model with empty answers would exceed."""
         wanted = ("toxicity_share", "toxicity_any", "toxicity_group")
         if not isinstance(values, Mapping) or all(values.get(name) is None for name in wanted):
             return values
@@ -249,7 +251,7 @@ class Verdict(Thresholds):
 
 
 class Recipe(BaseRecipe):
-    """Everything that decides what a run does."""
+    """All settings of a run."""
 
     default_method: ClassVar[str] = "whos_harry_potter"
 
@@ -258,12 +260,12 @@ class Recipe(BaseRecipe):
     revision: str | None = None
     "commit of a Hugging Face model"
     forget: str
-    """a path, a Hugging Face dataset id, or a topic in words, or a list of several topics, or of paths and ids; of toxicity
-    a folder of tables, or `hub`"""
+    """a path, a Hugging Face dataset id, or a topic in words, or a list of several topics, or of paths and ids; for
+    toxicity a folder of tables, or `hub`"""
     forget_also: tuple[str, ...] = ()
     "further topics, or paths and dataset ids, forgotten in the same run; a list in `forget` fills it"
     forget_list: tuple[str, ...] = ()
-    "files whose lines are the topics; filled in when the run begins, where `forget` names a list of names"
+    "files whose lines are the topics; filled in when the run begins, if `forget` is a list of names"
     forget_kind: Literal["auto", "path", "dataset", "topic", "toxicity"] = "auto"
     "kind of `forget`; auto: a path if it exists, resolved when the run begins"
     retain: str | None = None
@@ -283,13 +285,13 @@ class Recipe(BaseRecipe):
     evaluation: Evaluation = Evaluation()
     toxicity: Toxicity = Toxicity()
     measures: tuple[str, ...] = ()
-    "measures of other packages that are taken too, by name"
+    "measures of other packages to take too, by name"
     verdict: Verdict = Verdict()
     audit: Audit = Audit()
     seed: int = 0
-    "decides every draw: order, sampling, translations"
+    "seed of every draw: order, sampling, translations"
     excerpts: bool = True
-    """whether text of the forget set, and what the models said of it, is quoted in report, record, card, answers.json,
+    """whether text of the forget set, and the models' answers, are quoted in report, record, card, answers.json,
     toxicity.json and events.jsonl"""
     save: Literal["model", "adapter", "both"] = "model"
     "what is saved: the model with the adapter merged, the adapter of `training.adapter_rank` by itself, or both"
@@ -299,7 +301,7 @@ class Recipe(BaseRecipe):
     @model_validator(mode="after")
     def _no_secret_quoted(self) -> Recipe:
         if not self.excerpts and self.evaluation.secret is not None:
-            raise ValueError("evaluation.secret is text of the forget set, and excerpts are not wanted: leave one out")
+            raise ValueError("evaluation.secret is text of the forget set, and excerpts is false: leave one out")
         return self
 
     @model_validator(mode="before")
@@ -320,7 +322,7 @@ class Recipe(BaseRecipe):
 
 
 def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Read a recipe file and lay dotted overrides (`training.learning_rate`) over it."""
+    """Read a recipe file and apply dotted overrides (`training.learning_rate`)."""
     return make(Recipe, read_fields(path), overrides or {}, where=str(path))
 
 
@@ -330,10 +332,10 @@ def make_recipe(content: Mapping[str, Any], overrides: Mapping[str, Any], where:
 
 
 def measured_later(recipe: Recipe, trained: Mapping[str, Any]) -> list[str] | None:
-    """What the recipe says is measured, and did not say when the model was trained; None where that was not noted.
+    """Measures in the recipe that were not in it when the model was trained; None if that was not noted.
 
     Args:
-        trained: what was noted when the model was saved.
+        trained: the note made when the model was saved.
     """
     if "measuring" not in trained:
         return None

@@ -1,4 +1,4 @@
-"""Loops that a method writes itself, made of rounds: a run that was interrupted resumes between two of them."""
+"""Loops that a method writes itself, made of rounds: an interrupted run resumes between two of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What a round of a method's own loop did: figures to log, the tokens it saw, and why it was the last one, if it was."""
+    """What a round of a method's own loop did: figures to log, the tokens it saw, and why it was the last one, if it
+    was."""
 
     figures: dict[str, float]
     seen: int
@@ -46,17 +47,17 @@ class Drawn:
         return self.order.batches_per_epoch
 
     def batch(self, number: int, normaliser: float | None = None) -> Batch:
-        """Batch `number`, counted over all passes; sums are divided by its own labelled tokens where nothing is given."""
+        """Batch `number`, counted over all passes; sums are divided by its own labelled tokens if nothing is given."""
         return self.table.batch(self.order.batch(number), normaliser).to(self.device)
 
 
 class Meter:
-    """Counts the batches that a method goes through outside of rounds, shows how far it is, and sums up what it cost.
+    """Counts the batches of a method outside of rounds, shows progress, and sums up the cost.
 
     Args:
-        name: of what is done, for errors.
+        name: of the work, for errors.
         steps: batches in all.
-        before: of them that came before this part.
+        before: number of those before this part.
     """
 
     def __init__(self, work: LanguageWork, name: str, steps: int, before: int = 0) -> None:
@@ -65,15 +66,15 @@ class Meter:
         self.start = time.monotonic()
 
     def add(self, forget_loss: float, size: int) -> None:
-        """A batch of so many tokens, with its loss in nats a token.
+        """Count a batch with its tokens and its loss in nats a token.
 
         Raises:
-            DivergedError: the loss is no number.
+            DivergedError: the loss is not finite.
         """
         require_finite({"forget_loss": forget_loss}, self.name)
         self.done, self.seen = self.done + 1, self.seen + size
         rate = self.seen / max(time.monotonic() - self.start, 1e-9)
-        self.work.tell(self.before + self.done, self.steps, rate, forget_truth=forget_loss)
+        self.work.show_progress(self.before + self.done, self.steps, rate, forget_truth=forget_loss)
 
     def cost(self, stopped: str) -> Trained:
         return Trained(self.done, time.monotonic() - self.start, self.seen, stopped)
@@ -99,7 +100,7 @@ def do_rounds(
         done, seen, stopped = done + 1, seen + made.seen, made.stop
         require_finite(made.figures, f"{name}, round {done}")
         work.log("phase_step", phase=name, step=done, **made.figures)
-        work.tell(done, count, seen / max(time.monotonic() - start, 1e-9), **made.figures)
+        work.show_progress(done, count, seen / max(time.monotonic() - start, 1e-9), **made.figures)
         due = time.monotonic() - written > work.training.save_seconds
         if done < count and not stopped and agreed(due):
             if is_first():
@@ -110,10 +111,10 @@ def do_rounds(
 
 
 def require_finite(figures: Mapping[str, float], where: str) -> None:
-    """Raise where a figure is no number.
+    """Raise if a figure is not finite.
 
     Raises:
-        DivergedError: one is not.
+        DivergedError: a figure is not finite.
     """
     wrong = {name: value for name, value in figures.items() if not math.isfinite(value)}
     if wrong:

@@ -1,7 +1,7 @@
 """Sampled continuations of many prompts: in batches, each prompt read once for all its samples.
 
 Every (prompt, sample) has a stream of random numbers of its own, made from the seed, the prompt's tokens and the number
-of the sample. So what is sampled does not depend on which other prompts there are, or on how they are batched, beyond
+of the sample. So samples do not depend on the other prompts, or on batching, beyond
 the rounding of the logits.
 """
 
@@ -27,17 +27,17 @@ from expunge.kinds.language.texts import Sampling, left_padded
 from expunge.models.beside import beside, cache_for
 
 ROWS = 128
-"continuations under way at once"
+"continuations generated at once"
 PREFILL = 16
 "prompts in one prefill; they are sorted by length, so little of it is padding"
 SORTED = (256, 4096)
-"of the likeliest tokens so many are sorted first, and more only for the rows whose nucleus is larger"
+"likeliest tokens sorted first; more only for rows whose nucleus is larger"
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What a model said after a prompt: `text`, without special tokens and thinking, and how many `tokens` it was in all,
-    the end apart."""
+    """A model's continuation of a prompt: `text`, without special tokens and thinking, and the number of `tokens` in
+    all, without the end token."""
 
     text: str
     tokens: int
@@ -54,12 +54,12 @@ def continue_prompts(
 ) -> list[list[Continuation]]:
     """`sampling.samples` continuations of each prompt (of token ids), in the given order.
 
-    A continuation ends before the model's end token, after `max_new_tokens`, or where the model's logits are no numbers.
-    What is too long for the model is shortened, as `CausalLM.fitted` says.
+    A continuation ends before the model's end token, after `max_new_tokens`, or at logits that are not finite.
+    Prompts too long for the model are shortened, see `CausalLM.fitted`.
 
     Args:
-        sampling: its `top_k` is 0.
-        rows: continuations in a batch, or the samples of one prompt where those are more.
+        sampling: its `top_k` must be 0.
+        rows: continuations in a batch, or the samples of one prompt if those are more.
         progress: called after each token of a batch with (share done, words).
     """
     show = progress or (lambda share, words: None)
@@ -103,7 +103,7 @@ def continue_prompts(
 def continue_batches(
     task: CausalLM, batches: Sequence[tuple[list[list[int]], list[Any]]], sampling: Mapping[str, Any]
 ) -> list[list[list[int]]]:
-    """Token ids of what is sampled after the prompts of each batch (prompts, streams of random numbers)."""
+    """Token ids sampled after the prompts of each batch (prompts, streams of random numbers)."""
     return [
         _continue(task, prompts, np.array(streams), Sampling(**sampling), lambda step: None)
         for prompts, streams in batches
@@ -111,7 +111,8 @@ def continue_batches(
 
 
 def keeps_keys(task: CausalLM) -> bool:
-    """Whether every layer keeps keys and values alone, which can be copied and chosen from; a recurrent one keeps a state."""
+    """Whether every layer caches only keys and values, which can be copied and selected; a recurrent layer has a
+    state."""
     layers = DynamicCache(config=task.model.config).layers
     return all(
         hasattr(layer, "batch_repeat_interleave") and not isinstance(layer, LinearAttentionCacheLayerMixin)
@@ -194,11 +195,11 @@ def _continue(
 def prefill(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
     """(logits after each prompt, the mask of what the cache holds, the cache), left-padded.
 
-    Groups of `PREFILL` are each as wide as their longest prompt: in one group all would be padded to the longest of all.
+    Groups of `PREFILL` are each as wide as their longest prompt: in one group all would be padded to the longest.
     """
     layers = DynamicCache(config=task.model.config).layers
     # sliding-window layers drop old keys, so they cannot be padded afterwards
-    # and those of what stands beside the model lie apart
+    # and those of an assistant are separate
     plain = all(type(layer) is DynamicLayer for layer in layers) and beside(task.model) is None
     size = PREFILL if plain else len(prompts)
     read = [_prefill_group(task, prompts[start : start + size]) for start in range(0, len(prompts), size)]
@@ -215,7 +216,7 @@ def prefill(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, T
         same = [each.layers[i] for each in caches]
         cache.update(joined([layer.keys for layer in same]), joined([layer.values for layer in same]), i)
         for layer in same:
-            layer.keys = layer.values = None  # the groups' caches need not live beside the whole one
+            layer.keys = layer.values = None  # release the groups' caches once they are merged
     mask = torch.cat([pad(mask, (width - mask.shape[1], 0)) for mask in masks])
     return torch.cat(logits), mask, cache
 
@@ -227,17 +228,17 @@ def _prefill_group(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Te
 
 
 def next_logits(task: CausalLM, ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
-    """(rows, vocabulary) after the last of `ids` (rows, new), which lie behind what the cache holds; mask (rows, all)."""
+    """(rows, vocabulary) after the last of `ids` (rows, new), which follow the cached ones; mask (rows, all)."""
     known = inspect.signature(task.model.forward).parameters
     inputs = {
         "input_ids": ids,
         # without padding there is nothing to mask, and the kernel without a mask is quicker
         "attention_mask": None if bool(mask.all()) else mask,
         "use_cache": True,
-        # the older name is what older releases of transformers know
+        # older releases of transformers know this name
         "cache" if "cache" in known else "past_key_values": cache,
     }
-    if "position_ids" in known:  # models with ALiBi read positions off the mask
+    if "position_ids" in known:  # models with ALiBi take positions from the mask
         inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
     if task.plain_head:
         hidden = task.model.base_model(**inputs).last_hidden_state[:, -1]
@@ -249,13 +250,13 @@ def next_logits(task: CausalLM, ids: Tensor, mask: Tensor, cache: DynamicCache) 
 
 
 def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
-    """(a token for each row, whether its logits are numbers), both (rows,) and on the processor.
+    """(a token for each row, whether its logits are finite), both (rows,) and on the CPU.
 
-    Tokens are drawn by inverting the distribution function of the likeliest ones, in falling order, at `uniform` (rows,)
-    in [0, 1): one number a token.
+    Tokens are drawn by inverting the distribution function of the likeliest ones, in falling order, at `uniform`
+    (rows,) in [0, 1): one number a token.
 
     Args:
-        logits: (rows, vocabulary), on any device; sums are made on the processor, since not every device has float64.
+        logits: (rows, vocabulary), on any device; sums are computed on the CPU, since not every device has float64.
     """
     probabilities = (logits.float() / temperature).softmax(-1)
     right = ~probabilities.isnan().any(-1).cpu()

@@ -1,4 +1,4 @@
-"""Saving the unlearned model so that the forgetting survives the type it is saved in."""
+"""Save the unlearned model so that forgetting survives the dtype it is saved in."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ PROCESSORS = (
     "chat_template.json",
     "chat_template.jinja",
 )
-"files that `AutoProcessor` and the chat form of a model of text and pictures are made from"
+"files that `AutoProcessor` and the chat template of a model of text and pictures need"
 CONSTANTS = ("inv_freq", "attn.bias", "attention.bias", "masked_bias", "position_ids", "lm_head.weight")
-"ends of names of what older files hold, and what is made from the configuration or tied now"
+"ends of names of weights in older files that are now made from the configuration or tied"
 Lost = Callable[[LoadedModel, torch.dtype], float]
 MAX_LOST_SHARE = 0.2
 "largest relative error of the update that rounding may cause before the model is saved in float32 instead"
@@ -40,12 +40,12 @@ MAX_LOST_SHARE = 0.2
 def lost_by_rounding(model: PreTrainedModel, base: PreTrainedModel, dtype: torch.dtype) -> float:
     """Relative error of the update after rounding: |round(w) - w| / |w - w_base|, over all weights together.
 
-    Unlearning moves weights by about 1e-5; where that is less than half a unit in the last place of `dtype`, rounding
-    brings the old weight back (compare Zhang et al. 2024, arXiv:2410.16454, for quantisation). 0 where nothing is lost;
-    inf where there is an error but no update.
+    Unlearning moves weights by about 1e-5; if that is less than half a unit in the last place of `dtype`, rounding
+    brings the old weight back (compare Zhang et al. 2024, arXiv:2410.16454, for quantisation). 0 if nothing is lost;
+    inf if there is an error but no update.
 
     Args:
-        base: the model before it was trained, loaded the same way: whatever the layout of its files is (experts apart,
+        base: the model before it was trained, loaded the same way: whatever the layout of its files (separate experts,
             other names, a narrow format), its weights have the names and shapes that those of `model` have.
     """
     before = dict(base.named_parameters())
@@ -55,12 +55,12 @@ def lost_by_rounding(model: PreTrainedModel, base: PreTrainedModel, dtype: torch
 def lost_share(
     weights: Iterable[tuple[str, torch.Tensor]], before: Callable[[str], torch.Tensor | None], dtype: torch.dtype
 ) -> float:
-    """The same of weights by name, one after the other; `before` gives that of the base by its name."""
+    """The same for weights by name, one after the other; `before` returns the base's weight by its name."""
     error = update = 0.0
     for name, weight in weights:
         new, old = weight.detach().cpu().float(), before(name)
         if old is None or old.shape != new.shape:
-            return float("inf")  # an added weight: nothing is known, so nothing is risked
+            return float("inf")  # an added weight: unknown, so no risk is taken
         error += (new.to(dtype).float() - new).double().square().sum().item()
         update += (new - old.detach().cpu().float()).double().square().sum().item()
     if error == 0:
@@ -69,21 +69,21 @@ def lost_share(
 
 
 def lost_beside_base(loaded: LoadedModel, dtype: torch.dtype) -> float:
-    """`lost_by_rounding`, with the base loaded for it."""
-    if (assistant := assistant_of(loaded.model)) is not None:  # it began as layers of the model beside it
+    """`lost_by_rounding`, with the base loaded here."""
+    if (assistant := assistant_of(loaded.model)) is not None:  # it began as layers of the model itself
         return lost_by_rounding(assistant, loaded.model, dtype)
     if gate_of(loaded.model) is not None:
-        return 0.0  # the model's own weights are as they were, and adapters are float32
+        return 0.0  # the model's own weights did not change, and adapters are float32
     stored = loaded.stored_dtype
     base = load_weights(loaded.source, stored if holds_only(loaded.source.folder, stored) else torch.float32)
     return lost_by_rounding(loaded.model, base, dtype)
 
 
 def choose_dtype(loaded: LoadedModel, wanted: str, lost: Lost = lost_beside_base) -> tuple[torch.dtype, str | None]:
-    """(type, warning): the type to save in, and sentences where that, or the form, is not the base model's own.
+    """(type, warning): the type to save in, and sentences if that, or the form, is not the base model's own.
 
     Args:
-        lost: gives the share of the update that rounding to a type would undo.
+        lost: returns the share of the update that rounding to a dtype would undo.
     """
     dtype, warnings = _dtype(loaded, wanted, lost)
     if loaded.narrow is not None:
@@ -94,7 +94,7 @@ def choose_dtype(loaded: LoadedModel, wanted: str, lost: Lost = lost_beside_base
     unread = [name for name in loaded.unread if not name.endswith(CONSTANTS)]
     if unread:
         warnings.append(
-            f"{len(unread)} weights in the base model's files are no part of the model that transformers makes of them, "
+            f"{len(unread)} weights in the base model's files are not part of the transformers model, "
             f"and are not saved: {', '.join(unread[:3])}" + (", ..." if len(unread) > 3 else "")
         )
     return dtype, "; ".join(warnings) or None
@@ -111,15 +111,15 @@ def _dtype(loaded: LoadedModel, wanted: str, lost_of: Lost) -> tuple[torch.dtype
     if wanted != "auto":
         share = f"undoes {min(lost, 1):.0%} of" if known else "may undo"
         return dtype, [
-            f"saved as {name} (save_dtype): rounding to it {share} the change to the weights; without save_dtype they are "
-            "saved in a type that keeps it"
+            f"saved as {name} (save_dtype): rounding to it {share} the change to the weights; without save_dtype they "
+            "are saved in a type that preserves it"
         ]
     share = f"would undo {min(lost, 1):.0%} of" if known else "may undo"
     return torch.float32, [f"saved as float32: rounding to the base model's {name} {share} the change to the weights"]
 
 
 def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Weights in another type; tied ones stay one tensor, so that they are stored once."""
+    """Cast weights to another dtype; tied ones stay one tensor, so that they are stored once."""
     made: dict[tuple[int, torch.Size], torch.Tensor] = {}
     for tensor in state.values():
         place = tensor.data_ptr(), tensor.shape
@@ -129,11 +129,12 @@ def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch
 
 
 def save_model(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
-    """Write `folder` whole or not at all: safetensors, config, tokenizer, and of the base model's files its licence and
-    what prepares pictures, videos and sound.
+    """Write `folder` whole or not at all: safetensors, config, tokenizer, and, from the base model's files, its licence
+    and the processors of pictures, videos and sound.
 
-    Of a model with an assistant these are two such folders, and `assistant.json`; `dtype` is the assistant's. Of one with
-    gated adapters they are such a folder, one for each adapter, and `gate.json`.
+    For a model with an assistant these are two such
+    folders, and `assistant.json`; `dtype` is the assistant's. For one with gated adapters they are such a folder, one
+    for each adapter, and `gate.json`.
     """
     if (gate := gate_of(loaded.model)) is not None:
         with storage.folder_aside(folder) as aside:
@@ -150,8 +151,8 @@ def save_model(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
 
 
 def _lossless(loaded: LoadedModel, dtype: torch.dtype) -> torch.dtype:
-    """The first of these types that holds a model's own weights as they are, those beside it apart: its own, `dtype`,
-    float32."""
+    """The first of these dtypes that holds a model's own weights exactly, without assistant or adapters: its own,
+    `dtype`, float32."""
     weights = [weight for name, weight in loaded.model.named_parameters() if not name.startswith(NAMES)]
 
     def holds(kind: torch.dtype) -> bool:
@@ -161,7 +162,7 @@ def _lossless(loaded: LoadedModel, dtype: torch.dtype) -> torch.dtype:
 
 
 def _save_alone(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
-    """A model without what stands beside it."""
+    """A model without its assistant or gated adapters."""
 
     def save(aside: Path, model: PreTrainedModel) -> None:
         state = {name: value for name, value in model.state_dict().items() if not name.startswith(NAMES)}
@@ -173,7 +174,7 @@ def _save_alone(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
 def save_with(
     loaded: LoadedModel, folder: Path, dtype: torch.dtype, save: Callable[[Path, PreTrainedModel], object]
 ) -> None:
-    """The same, the weights and the model's configuration by `save`."""
+    """The same, with weights and configuration written by `save`."""
     with storage.folder_aside(folder) as aside:
         model = loaded.model
         before = [(config, config.dtype) for config in _configs(model.config)]
@@ -194,7 +195,7 @@ def save_with(
 
 
 def _configs(config: Any) -> list[Any]:
-    """A configuration and those inside it, of the parts of a model of text and pictures."""
+    """A configuration and those inside it, for the parts of a model of text and pictures."""
     inner = [value for value in vars(config).values() if isinstance(value, PreTrainedConfig)]
     return [config, *(each for part in inner for each in _configs(part))]
 

@@ -1,4 +1,4 @@
-"""Saving a model that lies in parts: its tensors are gathered one after the other, and no process ever holds them all."""
+"""Save a sharded model: its tensors are gathered one after the other, and no process ever holds them all."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from expunge.models.source import LoadedModel
 from expunge.train.shards import whole
 
 FILE_BYTES = 5 << 30
-"bytes of a file of weights, at most: so much waits in the first process's memory"
+"bytes of a file of weights, at most: the first process buffers this much"
 
 
 def final_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Each weight with its name as it is saved, float32, an adapter added to it; all processes go through them together.
+    """Yield each weight with its saved name, float32, adapters merged; all processes iterate together.
 
-    What is whole is given to the first process alone; the others are given tensors without values.
+    Only the first process gets the full tensors; the others get tensors without values.
     """
     wrapped = adapted(model)
     by_weight = {f"{name}.base_layer.{getattr(m, 'parameter_name', 'weight')}": m for name, m in wrapped.items()}
@@ -45,7 +45,7 @@ def final_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
 
 
 def lost_of_parts(loaded: LoadedModel, dtype: torch.dtype) -> float:
-    """What `saving.lost_by_rounding` finds, of a model that lies in parts; on all processes. The base is read again."""
+    """`saving.lost_by_rounding` for a sharded model; on all processes. The base is read again."""
     source = loaded.source
     files = part_files(source, language_kind(source.folder, source.name))
     assert files is not None
@@ -69,7 +69,7 @@ def lost_of_parts(loaded: LoadedModel, dtype: torch.dtype) -> float:
 
 
 def save_parts(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
-    """What `saving.save_model` does, of a model that lies in parts; all processes call it, and the first one writes."""
+    """`saving.save_model` for a sharded model; all processes call it, and the first one writes."""
     if is_first():
         saving.save_with(loaded, folder, dtype, lambda aside, model: _write(model, aside, dtype))
     else:

@@ -23,7 +23,7 @@ def token_scores(
     """`CausalLM.token_scores` of each block of each batch, in order.
 
     Args:
-        on_progress: called after each batch of this process with the share of them that is done.
+        on_progress: called after each batch of this process with the share done.
     """
 
     def own(numbers: Sequence[int]) -> list[Any]:
@@ -40,7 +40,7 @@ def token_scores(
 def scored(
     task: CausalLM, batches: Sequence[Batch], on_progress: Callable[[float], None] = lambda share: None
 ) -> list[Any]:
-    """The same as JSON, of each batch by itself."""
+    """The same as JSON, for each batch separately."""
     found = []
     for done, batch in enumerate(batches, 1):
         found.append([(log_p.tolist(), greedy.tolist()) for log_p, greedy in task.token_scores(batch)])
@@ -49,18 +49,18 @@ def scored(
 
 
 def as_told(batch: Batch) -> list[np.ndarray]:
-    """What other processes are told of a batch: its tokens and their labels."""
+    """The tokens and labels of a batch, to send to other processes."""
     return [each.cpu().numpy().astype(np.int32) for each in (batch.ids, batch.labels, batch.lengths)]
 
 
 def told(content: Sequence[np.ndarray]) -> Batch:
-    """A batch that another process told of."""
+    """A batch made of the parts that another process sent."""
     ids, labels, lengths = (torch.from_numpy(each).long() for each in content)
     return Batch(ids=ids, labels=labels, lengths=lengths, normaliser=1.0)
 
 
 def next_token_mass(task: CausalLM, prompts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]) -> list[float]:
-    """For each prompt how probable it is that one of its tokens comes next."""
+    """For each prompt, the probability that one of its tokens comes next."""
     starts = range(0, len(prompts), TOGETHER)
     batches = [[[list(each) for each in of[at : at + TOGETHER]] for of in (prompts, tokens)] for at in starts]
 
@@ -71,13 +71,13 @@ def next_token_mass(task: CausalLM, prompts: Sequence[Sequence[int]], tokens: Se
 
 
 def masses(task: CausalLM, prompts: Prompts, tokens: Prompts) -> list[float]:
-    """The same of one batch."""
+    """The same for one batch."""
     probabilities = next_token_probabilities(task, prompts)
     return [min(1.0, float(row[ids].sum())) if ids else 0.0 for row, ids in zip(probabilities, tokens, strict=True)]
 
 
 def next_token_probabilities(task: CausalLM, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """(prompts, vocabulary) float32: what the model says comes next."""
+    """(prompts, vocabulary) float32: the next-token distribution."""
     width = max(map(len, prompts)) + 1
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
     labels = torch.full((len(prompts), width), IGNORED)

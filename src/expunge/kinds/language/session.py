@@ -1,6 +1,6 @@
-"""What a method that is more than one loss works with on a language model: weights, phases of training, parts, tuning.
+"""Session of a method that is more than one loss on a language model: weights, phases of training, parts, tuning.
 
-Draws are functions of (seed, name), and what was cached before an interruption is read again, so that the same command
+Draws are functions of (seed, name), and results cached before an interruption are read again, so that the same command
 ends with the same bits.
 """
 
@@ -38,34 +38,34 @@ from expunge.train.loop import Trained
 from expunge.train.unchanged import must_change
 
 ENDLESS = 1e9
-"passes over a set where steps decide"
+"passes over a set if steps decide"
 STATES = 4
-"blocks whose hidden states are taken at once"
+"blocks whose hidden states are computed at once"
 Log = Callable[..., None]
 Tune = Callable[[], tuple[float, float]]
 
 
 @dataclass(slots=True)
 class LanguageWork:
-    """A model to change, the sets, and what a method may do with them.
+    """A model to change, the sets, and the operations a method may use.
 
     Attributes:
         task: its `model` is changed in place.
-        forget, retain: the sets, with what the method needs to know of them.
+        forget, retain: the sets, with the signals that the method needs.
         groups: the attribute columns of the forget set: name -> a group for each block.
         training: how a loss is trained.
-        checkpoints: folder for what a resumption needs.
-        tune: what the model as it is does on texts held back for choosing settings: (toxicity, perplexity of clean text).
+        checkpoints: folder for resuming.
+        tune: measures the current model on texts held back for choosing settings: (toxicity, perplexity of clean text).
         log: called with an event ("step", "resumed", "notice") and its figures.
-        probe: called with (task, step) before the first step, every `probe_steps`, and at the end, the model in evaluation
-            mode; by all processes where weights are spread over them.
+        probe: called with (task, step) before the first step, every `probe_steps`, and at the end, in evaluation
+            mode; by all processes if weights are sharded.
         on_progress: called with (step, steps, figures) after each step.
-        on_adapter: called with what a trained adapter was added to, before it is merged.
-        choice: what the training of a method that is a loss looks at, and chooses by.
-        ends: whether `training.stop_step` is the user's to give, as the guard then advises.
-        trained: what the phases cost so far.
-        originals: loads the model again, where an adapter is trained on weights that are held quantised.
-        stays: whether the model is meant to stay as it was, since no scale did any good.
+        on_adapter: called with the matrices that a trained adapter was added to, before it is merged.
+        choice: evaluation during the training of a method that is a loss.
+        ends: whether the user may give `training.stop_step`, which the guard then advises.
+        trained: cost of the phases so far.
+        originals: loads the model again, if an adapter is trained on quantised weights.
+        stays: whether the model is meant to stay unchanged, since no scale helped.
     """
 
     task: CausalLM
@@ -90,7 +90,7 @@ class LanguageWork:
         """Change the model with a method: its loss over the recipe's training, or its own phases.
 
         Raises:
-            UnchangedError: a method that another one uses on a part changed no weight, without meaning to.
+            UnchangedError: a method that another one uses on a part unexpectedly changed no weight.
         """
         of_part = must_change(self.task.model, f"{type(method).__name__} ({name})", lambda: self.stays)
         with of_part if name != UNLEARNING else nullcontext():
@@ -108,19 +108,19 @@ class LanguageWork:
         retain: TokenTable | None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        """Train with the loss of `method` as `training` says; `name` is unique in a run."""
+        """Train with the loss of `method` and the settings `training`; `name` is unique in a run."""
         named = method.found_in(self.task)  # before an adapter wraps the weights
         with adapter(self.task, Adapter.of(self.training), self.seed % (1 << 31), self.originals) as added:
             if added is not None and (note := added.note()) is not None:
                 self.log("notice", text=note)
-            # The seed is that of every phase: which blocks of the retain set are drawn was known before.
+            # All phases have the same seed: the blocks drawn of the retain set were fixed before.
             sets: dict[str, Any] = {"forget": forget, "retain": retain}
             self.trained.append(train_language(self, method, name, **sets, named=named, callbacks=callbacks))
             if added is not None and self.on_adapter is not None and name == UNLEARNING:
                 self.on_adapter(added)
 
     def cost(self) -> Trained:
-        """What all phases took together."""
+        """The cost of all phases together."""
         return Trained(
             steps=sum(each.steps for each in self.trained),
             seconds=sum(each.seconds for each in self.trained),
@@ -129,18 +129,18 @@ class LanguageWork:
         )
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of every weight as it is now, by name; tied ones once."""
+        """A copy of every current weight, by name; tied ones once."""
         return {name: parameter.detach().clone() for name, parameter in self.task.model.named_parameters()}
 
     def put(self, weights: Mapping[str, Tensor]) -> None:
-        """Set weights, by name; others stay."""
+        """Set weights, by name; others do not change."""
         with torch.no_grad():
             for name, parameter in self.task.model.named_parameters():
                 if name in weights:
                     parameter.copy_(weights[name])
 
     def cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What a method made at this point, in main memory: made once, and read in a resumed run."""
+        """A cached result of a method, in main memory: computed once, and read in a resumed run."""
         if agreed(cached_there(self.checkpoints, name)):
             values, trained = read_cached(self.checkpoints, name)
             self.trained += [Trained(**each) for each in trained]
@@ -152,26 +152,26 @@ class LanguageWork:
         return made
 
     def rounds(self, name: str, count: int, state: Mapping[str, Tensor], do: Callable[[int], Round]) -> None:
-        """Have a method that has a loop of its own do its rounds, 0 to `count` - 1, from the newest checkpoint on.
+        """Run the rounds of a method's own loop, 0 to `count` - 1, from the newest checkpoint on.
 
         Args:
-            name: of the loop; unique in a run.
-            state: all that a round leaves to the next one. It is changed in place, and what a checkpoint holds is put there.
-            do: a round, made of its number, the state and the sets alone.
+            name: name of the loop; unique in a run.
+            state: everything that a round passes on, changed in place, and filled from a checkpoint.
+            do: runs a round, which depends only on its number, the state and the sets.
 
         Raises:
             DivergedError: a figure of a round is not finite.
         """
         do_rounds(self, name, count, state, do)
 
-    def tell(self, step: int, steps: int, tokens_per_second: float, **figures: float) -> None:
-        """Show how far a loop of the method's own is; of the figures `forget_truth` and `retain_truth` are read."""
+    def show_progress(self, step: int, steps: int, tokens_per_second: float, **figures: float) -> None:
+        """Show the progress of a method's own loop; the figures `forget_truth` and `retain_truth` are shown."""
         if self.on_progress is not None:
             truths: dict[str, Any] = {"forget_truth": None, "retain_truth": None}
             self.on_progress(step, steps, truths | figures | {"tokens_per_second": tokens_per_second})
 
     def drawn(self, table: TokenTable, stream: str) -> Drawn:
-        """A set in the order in which a loop of the method's own goes through it, batch by batch."""
+        """A set in the order of a method's own loop, batch by batch."""
         order = Order(table.lengths, self.training.per_device_train_batch_size, self.seed, stream)
         return Drawn(table, order, self.task.device)
 
@@ -179,8 +179,8 @@ class LanguageWork:
         """The matrices of the MLPs, by name.
 
         Args:
-            pattern: regular expression of the names of those that are wanted, of all weights; None: all MLPs'.
-            layers: of these layers alone.
+            pattern: regular expression of the wanted names, among all weights; None: all MLPs'.
+            layers: only these layers.
 
         Raises:
             RecipeError: there are none.
@@ -202,7 +202,7 @@ class LanguageWork:
     def passing_adapter(
         self, weights: Collection[str], rank: int, alpha: float, name: str
     ) -> AbstractContextManager[list[nn.Parameter]]:
-        """An adapter on some weights inside, taken off on the way out with what it learnt; its parameters."""
+        """Context with an adapter on some weights, detached at the end; yields its parameters."""
         return passing_adapter(self.task, weights, rank, alpha, random_seed(self.seed, name) % (1 << 31))
 
     def kept(self, method: str) -> TokenTable:
@@ -213,14 +213,14 @@ class LanguageWork:
         """
         if self.retain is None or not self.retain.labelled(range(len(self.retain))):
             raise RecipeError(
-                f"the method {method} needs a retain set, to see what it does to other text",
+                f"the method {method} needs a retain set, to see its effect on other text",
                 seen="none" if self.retain is None else "a retain set without a labelled token",
                 next_step="give one: --retain FILE",
             )
         return self.retain
 
     def part(self, name: str, rows: Sequence[int]) -> LanguageWork:
-        """The same work on some blocks of the forget set; what it costs counts here too."""
+        """The same session on some blocks of the forget set; its cost counts here too."""
         return replace(
             self,
             forget=self.forget.take(rows),
@@ -229,11 +229,11 @@ class LanguageWork:
         )
 
     def split(self, column: str | None, clusters: int) -> dict[str, list[int]]:
-        """Blocks of the forget set by what stands in a column, or in clusters of like meaning; name -> blocks.
+        """Blocks of the forget set grouped by a column, or in clusters of similar meaning; name -> blocks.
 
         Args:
             column: of the data, or None for clusters.
-            clusters: how many; k-means over the mean hidden states of the model's middle layer.
+            clusters: number of clusters; k-means over the mean hidden states of the model's middle layer.
 
         Raises:
             RecipeError: the data has no such column.
@@ -256,8 +256,7 @@ class LanguageWork:
         return parts
 
     def states(self, table: TokenTable, limit: int | None = None) -> Tensor:
-        """(blocks, layers, width) the mean hidden state of each block after each layer, float32, as the model is now; of at
-        most `limit` blocks, evenly spread."""
+        """(blocks, layers, width) mean hidden states after each layer, float32, of at most `limit` blocks, evenly spread."""
         table = table if limit is None else spread_evenly(table, limit)
         order = np.argsort(table.lengths, kind="stable")
         batches = (order[start : start + STATES].tolist() for start in range(0, len(order), STATES))
@@ -265,17 +264,17 @@ class LanguageWork:
         return found[np.argsort(order)]
 
     def generator(self, *names: str) -> torch.Generator:
-        """Random numbers of a named draw, on the processor: the same in a resumed run, others for another seed."""
+        """Random numbers of a named draw, on the CPU: the same in a resumed run, different for another seed."""
         return torch.Generator().manual_seed(random_seed(self.seed, *names))
 
     def frozen(self) -> CausalLM:
-        """A copy of the model as it is now, which learns no more."""
+        """A frozen copy of the current model."""
         return frozen(self.task)
 
     def distil(self, teacher: CausalLM, steps: int, learning_rate: float, enough: float) -> None:
-        """Train the weights to say of the retain set what a copy of the model says: KL(teacher || model), in nats a token.
+        """Distil: train the weights to a copy of the model's outputs on the retain set: KL(teacher || model), nats a token.
 
-        Batches, and how the learning rate goes, are as `training` says.
+        Batches and the learning rate schedule are those of `training`.
 
         Args:
             enough: end with the first step whose loss is at most this.
@@ -292,10 +291,10 @@ class LanguageWork:
         work.train(Distillation(), "distillation", forget=None, retain=retain, callbacks=[Recovered(enough)])
 
     def retained_inputs(self, kept: Kept, limit: int) -> dict[str, Tensor]:
-        """The main directions of the layer matrices' inputs on the retain set, as the model is now: see `main_inputs`.
+        """The main directions of the layer matrices' inputs on the retain set, in the current model: see `main_inputs`.
 
         Args:
-            limit: blocks that are looked at, at most, evenly spread.
+            limit: blocks to use, at most, evenly spread.
         """
         return main_inputs(self.task, spread_evenly(self.retained(), limit), kept)
 
@@ -312,7 +311,7 @@ class LanguageWork:
     def choose(self, scales: Sequence[float], put: Callable[[float], None], perplexity_limit: float) -> float:
         """The scale with the least toxicity among those that raise the perplexity of clean text by at most a share.
 
-        Both figures of each are logged as event "front". 0, the model as it was, is chosen where none keeps the limit and
+        Both figures of each are logged as event "front". 0, the unchanged model, is chosen if none keeps the limit and
         lowers toxicity.
 
         Args:
@@ -338,13 +337,13 @@ class LanguageWork:
         self.log("scale", chosen=chosen)
         self.stays = chosen == 0
         if self.stays:
-            text = "no scale kept the limit of perplexity and lowered toxicity: the model is as it was"
+            text = "no scale kept the limit of perplexity and lowered toxicity: the model is unchanged"
             self.log("notice", text=text)
         return chosen
 
 
 def spread_evenly(table: TokenTable, limit: int) -> TokenTable:
-    """At most so many blocks of a table."""
+    """At most `count` blocks of a table."""
     if limit >= len(table):
         return table
     return table.take([row * len(table) // limit for row in range(limit)])

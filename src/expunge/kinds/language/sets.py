@@ -45,13 +45,13 @@ class TextSet:
     digest: str
     generated: bool
     origin: str | None = None
-    "what the user named, where `target` was made of that"
+    "the user's target, if `target` was made from it"
     notes: tuple[str, ...] = ()
-    "what a reader must know of how it was read"
+    "notes for readers on how it was read"
     also: tuple[str, ...] = ()
     "further targets of the same set"
     columns: Columns = field(default_factory=Columns)
-    "by which its rows are read"
+    "how its rows are read"
 
     @classmethod
     def written(cls, name: str, path: Path) -> TextSet:
@@ -67,14 +67,14 @@ class TextSet:
 
     @property
     def shown(self) -> str:
-        """Its name without the folders above it: what is said of it may end up in a model card."""
+        """Its name without the folders above it, since it may end up in a model card."""
         return ", ".join(Path(each).name if Path(each).is_absolute() else each for each in self.targets)
 
 
 def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
-    """The forget set; of topics the model is asked once, and what it says is saved in `target/` for reading and editing.
+    """The forget set; for topics the model's answers are sampled once, and saved in `target/` for reading and editing.
 
-    The recipe is resolved: it names the kind of target.
+    The recipe is resolved: it has the kind of target.
     """
     if run.recipe.forget_kind != "topic":
         return given_set("forget", run.recipe.targets, run.recipe, run.show)
@@ -88,7 +88,7 @@ def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
         start = time.monotonic()
         found = elicit_topics(base(), topics, wanted, run.recipe.seed, so_far, run.show.update)
         for topic in [topic for topic, rows in found.items() if not rows]:
-            run.notice(f"the model said nothing about {topic!r}: nothing of it is forgotten or measured")
+            run.notice(f"the model said nothing about {topic!r}: it is neither forgotten nor measured")
         several = len(topics) > 1
         write_rows([row | {"topic": topic} if several else row for topic, rows in found.items() for row in rows], path)
         for topic, rows in found.items():
@@ -108,7 +108,7 @@ def given_set(name: str, targets: Sequence[str], recipe: Recipe, show: Silent) -
 
 
 def retain_set(recipe: Recipe, forget: TextSet, show: Silent) -> TextSet | None:
-    """The user's retain set, checked against the target; None where none is given."""
+    """The user's retain set, checked against the target; None if none is given."""
     if recipe.retain is None:
         return None
     for target in forget.targets:
@@ -119,7 +119,7 @@ def retain_set(recipe: Recipe, forget: TextSet, show: Silent) -> TextSet | None:
 
 
 def holdout_set(recipe: Recipe, forget: TextSet, retain: TextSet | None, show: Silent) -> TextSet | None:
-    """Text of the forget set's kind that no model saw, checked against what is trained on; None where none is given."""
+    """Text of the forget set's kind that no model saw, checked against the training sets; None if none is given."""
     if recipe.holdout is None:
         return None
     given = given_set("holdout", [recipe.holdout], recipe, show)
@@ -128,7 +128,7 @@ def holdout_set(recipe: Recipe, forget: TextSet, retain: TextSet | None, show: S
 
 
 def refuse_held_out(forget: TextSet, retain: TextSet | None, holdout: TextSet) -> None:
-    """Raise where held-out text repeats what is trained on.
+    """Raise if held-out text repeats text that is trained on.
 
     Raises:
         DataError: it does.
@@ -139,12 +139,12 @@ def refuse_held_out(forget: TextSet, retain: TextSet | None, holdout: TextSet) -
                 other.documents(),
                 holdout.documents(),
                 (name, "held-out text"),
-                "take the passage out of the held-out text: it is to be text that no model saw",
+                "remove the passage from the held-out text: it must be text that no model saw",
             )
 
 
 def general_set(run: Run[Recipe], forget: TextSet, terms: list[str], base: LazyModel) -> TextSet | None:
-    """How the model talks about everything else, sampled on half of the general prompts; what names the target goes."""
+    """General text of the model, sampled on half of the general prompts; text that names the target is dropped."""
     if not run.recipe.data.retain_answers:
         return None
     return _sampled(run, "general", 0, run.recipe.data.retain_answers, forget, terms, base)
@@ -208,10 +208,11 @@ def token_table(
     block_size: int | None = None,
     balanced: bool = True,
 ) -> TokenTable:
-    """Sets as blocks of `block_size` tokens (`data.block_size`) that are their own labels; at most `limit` blocks of each.
+    """Cut sets into blocks of `block_size` tokens (`data.block_size`) that are their own labels; at most `limit` blocks
+    of each.
 
-    Of two sets the smaller one is repeated until it has about as many blocks (`balanced`), so that both are seen as often:
-    a user's few pages are not drowned in general text.
+    Of two sets the smaller one is repeated until it has about as many blocks (`balanced`), so that both are seen
+    equally often: a user's few pages are not drowned in general text.
     """
     name, tokenizer = "-and-".join(text.name for text in texts), base.tokenizer
     size = block_size or run.recipe.data.block_size
@@ -250,7 +251,7 @@ def token_table(
     shortened = path / "shortened.json"
     if shortened.is_file() and (cut_short := storage.read_json(shortened))["answers"]:
         run.notice(
-            f"{shown}: {cut_short['answers']:,} answers stand in conversations longer than a block of {size} tokens; the "
+            f"{shown}: {cut_short['answers']:,} answers are in conversations longer than a block of {size} tokens; the "
             f"earliest {cut_short['turns']:,} turns before them are left out"
         )
     return table
@@ -261,7 +262,7 @@ def blocks(text: TextSet, recipe: Recipe, tokenizer: Any, size: int | None = Non
 
 
 def own_text(block: Block) -> tuple[str, int]:
-    """(the text that may be learnt from: without a question row's prompt, the character at which it begins)."""
+    """(the text to train on, without a question row's prompt; the character at which it begins)."""
     cut = block.offsets[block.first_label][0]
     return block.text[cut:], cut
 

@@ -1,4 +1,4 @@
-"""What all processes do with a model together: each makes pieces of a job, on a copy of it or with their parts of it."""
+"""Work of all processes together on a model: each does pieces of a job, on a copy of it or with its shard."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from expunge.train.parts import parts_of
 
 T = TypeVar("T")
 Own = Callable[[Sequence[int]], list[Any]]
-"makes pieces of a job, of these numbers, as JSON"
+"does the pieces of a job with these numbers; results as JSON"
 
 
 class Shared:
-    """A model that other processes can work on, too.
+    """A model shared with other processes.
 
     Attributes:
-        stored: where other processes find this very model; None of one that is changed in memory.
+        stored: where other processes find the same model; None for one that is changed in memory.
     """
 
     model: PreTrainedModel
@@ -32,16 +32,16 @@ class Shared:
         return self.stored is not None and has_helpers()
 
     def in_turns(self, work: Callable[[], T]) -> T:
-        """Do this process's share of what all do with the model: of one that lies in parts, layers are put together."""
+        """Do this process's share of the work on the model; a sharded model's layers are gathered."""
         parts = parts_of(self.model)
         with nullcontext() if parts is None else parts.in_turns():
             return work()
 
     def shared(self, job: str, about: Callable[[], Sequence[Any]], pieces: int, own: Own) -> list[Any]:
-        """The pieces of a job on this model, made by all processes that wait for this one: see `processes.helped`.
+        """The pieces of a job on this model, done by all processes that wait for this one: see `processes.helped`.
 
         Args:
-            about: gives what the others are told besides the model, as JSON.
+            about: returns the arguments sent to the others in addition to the model, as JSON.
         """
         if not self.is_shared:
             return own(range(pieces))

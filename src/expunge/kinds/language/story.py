@@ -1,4 +1,4 @@
-"""A run on a language model: what its spine asks for."""
+"""A run on a language model: the steps that the spine calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from expunge.core import processes, storage
 from expunge.core.score import Score, Which
 from expunge.errors import ModelError, RecipeError
-from expunge.kinds.language import helping  # noqa: F401 - what other processes can do for the first one
+from expunge.kinds.language import helping  # noqa: F401 - jobs of other processes for the first one
 from expunge.kinds.language.choosing import rule_of
 from expunge.kinds.language.claim import claim
 from expunge.kinds.language.inputs import Sets, read_sets, read_target
@@ -36,8 +36,8 @@ from expunge.train.precision import Precision
 from expunge.train.shards import check_spread
 
 ENDLESS = (
-    "ascends without end, and nothing but its steps and the guard stops it: with held-out text of the same kind (--holdout "
-    "PATH) training stops once the forget set is no likelier than that"
+    "ascends without end, and only its steps and the guard stop it: with held-out text of the same kind (--holdout "
+    "PATH) training stops once the forget set is no likelier than the held-out text"
 )
 
 
@@ -50,7 +50,7 @@ class LanguageStory(Story):
         "kept": "the retain set",
         "method": "the recipe's method",
         "training": "the recipe's training",
-        "evaluated": "what training is evaluated on",
+        "evaluated": "the texts that training is evaluated on",
         "reinforcement": "the recipe's reinforcement",
         "save_dtype": "the recipe's save_dtype",
         "seed": "the recipe's seed",
@@ -61,7 +61,7 @@ class LanguageStory(Story):
     sets: Sets
     before: Measured
     endless: str | None = None
-    "what is to be known of a method whose loss falls without end"
+    "notice for a method whose loss falls without end"
 
     def __init__(self, run: Run[Recipe]) -> None:
         super().__init__(run)
@@ -86,17 +86,17 @@ class LanguageStory(Story):
             check_spread()
             if not self.method.has_loss() or run.recipe.training.optim != "adamw_torch":
                 raise RecipeError(
-                    "weights are spread over processes for training with a loss, and float32 moments",
+                    "weights are sharded over processes only for training with a loss, and float32 moments",
                     seen=f"method {run.recipe.method['name']}, training.optim {run.recipe.training.optim}",
                     next_step="start without --use_fsdp: then each process has the whole model",
                 )
 
     def _check_evaluated(self) -> None:
-        """Raise where training is to be evaluated on what is not there, before anything is read."""
+        """Raise if training would be evaluated on missing text, before anything is read."""
         recipe = self.run.recipe
         if recipe.holdout is not None and recipe.forget_kind == "toxicity":
             raise RecipeError(
-                "held-out text is for texts that are forgotten, and toxicity is a habit",
+                "held-out text is for forgetting texts, and toxicity is a habit",
                 seen=f"holdout {recipe.holdout}",
                 next_step="leave --holdout out",
             )
@@ -109,9 +109,9 @@ class LanguageStory(Story):
         self.source = find_model(self.run.recipe.model, self.run.recipe.revision)
         if self.source.assisted is not None:
             raise ModelError(
-                f"a run begins with a plain model, and {self.source.name} is none",
+                f"a run begins with a plain model, and {self.source.name} is not",
                 seen=f"it {keeps_of(self.source.assisted)}",
-                next_step="begin with the model that it was made from, and forget all that is to be forgotten in one run",
+                next_step="begin with the model that it was made from, and forget everything in one run",
             )
         return self.source.folder
 
@@ -121,7 +121,7 @@ class LanguageStory(Story):
         planned = None if run.folder.model.exists() else check_memory(recipe, self.source)
         run.recipe = claim(run.folder, recipe)
         if planned is not None:
-            planned.tell(run)
+            planned.announce(run)
         self.base = LazyModel(self.source, self.precision)
         self.base.notices += shortened
         self.sets = read_sets(run, self.base)
@@ -131,7 +131,7 @@ class LanguageStory(Story):
         self.base_folder()
         self.base = LazyModel(self.source, self.precision)
         if made_from is not None:
-            # These are known at once; others only after text was sampled.
+            # These are known at once; the others only after text was sampled.
             target = read_target(self.run, self.base)[1].folder.name
             self.refuse_changed(made_from, {"forget": target, "model": self.base.digest})
         self.sets = read_sets(self.run, self.base)
@@ -139,12 +139,12 @@ class LanguageStory(Story):
             self.refuse_changed(made_from, self.made_from())
 
     def refuse_changed(self, made_from: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """Raise where the model was made from something else than there is now. Not all decides: arithmetic may differ."""
+        """Raise if the model was made from other inputs than the present ones. The arithmetic may differ."""
         changed = {name: value for name, value in now.items() if name in self.changed_words}
         refuse_changed(self.run.folder, made_from, changed, self.changed_words)
 
     def made_from(self) -> dict[str, Any]:
-        """What the unlearned model is made from."""
+        """The inputs that the unlearned model is made from."""
         return made_from(self.run.recipe, self.base, self.method, self.sets)
 
     def prepare(self) -> None:

@@ -1,4 +1,4 @@
-"""Which of several targets stay known, by the limits that the verdict holds against all of them together."""
+"""Which of several targets are still known, by the limits of the verdict on all of them together."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from expunge.runs.measure import TARGET
 from expunge.runs.recipe import Thresholds
 
 JUDGED = ("familiarity_completion", "familiarity_probability", "secret_exposure", "recall_left")
-"thresholds that each target is held against"
+"thresholds that each target is judged by"
 KNOWN, PASSED, UNKNOWN, UNTESTED = "still known", "passed", "not known before", "not tested"
-"what is said of a target"
+"states of a target"
 
 
 def target_verdicts(scores: Sequence[Score], limits: Thresholds) -> list[dict[str, Any]]:
-    """For each target that was measured by itself {"name", "state", "checks"}, in their order.
+    """For each separately measured target {"name", "state", "checks"}, in their order.
 
-    `still known`: a limit is not met; `passed`: at least one is met, and none is not; `not known before`: the base model
-    shows too little of it to be seen to go; `not tested`: nothing that has a limit was measured.
+    `still known`: a limit is not met; `passed`: at least one is met, and none is not; `not known before`: the base
+    model shows too little of it to measure forgetting; `not tested`: no measure with a limit was taken.
     """
     thresholds = [each for each in DECLARED.thresholds if isinstance(each, Threshold) and each.name in JUDGED]
     control = [score for score in scores if score.split == "control"]
@@ -42,7 +42,7 @@ def _state(checks: Sequence[Mapping[str, Any]]) -> str:
 
 
 def still_known(verdict: Mapping[str, Any], scores: Sequence[Score]) -> list[str]:
-    """A sentence for each target that stays known: by what, and how many examples that is."""
+    """A sentence for each target that is still known: by which checks, on how many examples."""
     found = []
     titles = {each.name: each.title for each in DECLARED.thresholds if isinstance(each, Threshold)}
     for target in verdict.get("targets", ()):

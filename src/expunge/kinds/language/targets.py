@@ -1,7 +1,7 @@
-"""What the model is to say of the forget set in place of what it said: whole distributions, made of the original's.
+"""Target distributions for the forget set, computed from the original's.
 
-Signals of the name `distributions`, so that a loss compares with them by `step.against_original`. A method asks for one of
-them itself, in `wants`; they are in no registry.
+Signals of the name `distributions`, so that a loss compares with them by `step.against_original`. A method asks for one
+of them itself, in `wants`; they are not in a registry.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from expunge.train.step import IGNORED, Batch
 
 @dataclass(slots=True)
 class Guided(Original):
-    """The original's distributions, led away from what an expert would say; `states` is (rows, 3, width).
+    """The original's distributions, steered away from an expert's; `states` is (rows, 3, width).
 
-    log q = log p + s (log p of a novice - log p of an expert) up to a constant, of the `top_k` likeliest tokens alone.
+    log q = log p + s (log p of a novice - log p of an expert) up to a constant, over the `top_k` likeliest tokens only.
     """
 
     strengths: Tensor
@@ -53,7 +53,8 @@ class Guided(Original):
 
 @dataclass(frozen=True)
 class GuidedTargets(Distributions):
-    """A `Guided` for each batch of the forget set: what the original says with nothing, an expert, a novice before it.
+    """A `Guided` for each batch of the forget set: the original's states with nothing, an expert's or a novice's text
+    before it.
 
     `strength` is reached at a block's last labelled token, from `first_strength` at its first one.
     """
@@ -66,7 +67,7 @@ class GuidedTargets(Distributions):
     top_k: int | None
 
     set = "forget"
-    doing = "noting what the base model says of the forget set as an expert and as a novice"
+    doing = "computing the base model's outputs on the forget set as an expert and as a novice"
 
     def block(self, source: Source, row: int) -> Tensor:
         task, batch = source.base(), source.table.batch([row])
@@ -85,7 +86,7 @@ class GuidedTargets(Distributions):
 
 
 def introduced(task: CausalLM, before: Sequence[int], ids: Sequence[int]) -> list[int]:
-    """Tokens with others before them, which stand after the token that begins a text, where there is one."""
+    """Tokens with others inserted before them, after the beginning-of-text token if there is one."""
     start = 1 if ids and ids[0] == task.tokenizer.bos_token_id else 0
     return [*ids[:start], *before, *ids[start:]]
 
@@ -117,7 +118,7 @@ def said_after(task: CausalLM, batch: Batch, text: str) -> Tensor:
 
 @dataclass(slots=True)
 class Demoted(Original):
-    """The original's `top_k` likeliest tokens in each row; of rows to be forgotten, without the label and a nucleus."""
+    """The original's `top_k` likeliest tokens in each row; in rows to forget without the label and a nucleus."""
 
     labels: Tensor
     "(rows,) the label's token"
@@ -125,7 +126,7 @@ class Demoted(Original):
     "(rows,) bool"
     top_k: int | None = None
     nucleus: float = 0.0
-    "mass of the likeliest tokens that go besides the label, as few as hold it; the last one of the others stays"
+    "mass of the likeliest tokens removed in addition to the label, the fewest that hold it; at least one other stays"
 
     def to(self, device: torch.device) -> Demoted:
         moved = {name: getattr(self, name).to(device) for name in ("states", "head", "labels", "forgotten")}
@@ -151,8 +152,8 @@ class Demoted(Original):
 class DemotedTargets(Distributions):
     """A `Demoted` for each batch of the forget set.
 
-    Forgotten are the `share` of each block's labelled tokens, rounded up, that the original finds least likely, its first
-    `skip` ones apart.
+    Rows to forget are the `share` of each block's labelled tokens, rounded up, that the original finds least likely,
+    without its first `skip` ones.
     """
 
     share: float
@@ -161,11 +162,11 @@ class DemotedTargets(Distributions):
     skip: int
 
     set = "forget"
-    doing = "noting what the base model says of the forget set"
+    doing = "computing the base model's outputs on the forget set"
     version = 2
 
     def block(self, source: Source, row: int) -> Tensor:
-        """The states, and a last column: the label's log-probability, of them in float32 however they were computed."""
+        """The states, and a last column: the label's log-probability, computed from them in float32."""
         states = wide(super().block(source, row))
         labels = torch.from_numpy(source.table.labels_of(row)[1:].astype(np.int64)).to(states.device)
         log_p, _ = row_values(source.base().head, states, labels[labels != IGNORED], of_label)
@@ -186,12 +187,12 @@ class DemotedTargets(Distributions):
 
 
 def of_label(log_p: Tensor, _: Tensor | None, target: Tensor) -> Tensor:
-    """(rows,) of the labels' own log-probabilities, of all (rows, vocabulary)."""
+    """(rows,) the labels' own log-probabilities, from all (rows, vocabulary)."""
     return log_p.gather(1, target[:, None])[:, 0]
 
 
 def least_likely(nll: Tensor, share: float, skip: int) -> Tensor:
-    """(rows,) bool: the `share`, rounded up, of the largest of nll (rows,), the first `skip` rows apart."""
+    """(rows,) bool: the `share`, rounded up, of the largest of nll (rows,), without the first `skip` rows."""
     count = -int(-share * max(0, len(nll) - skip) // 1)
     found = torch.zeros(len(nll), dtype=torch.bool)
     found[skip + nll[skip:].argsort(descending=True, stable=True)[:count]] = True

@@ -1,6 +1,6 @@
-"""Several targets told apart: which blocks of the forget set, prompts and secrets are of which.
+"""Several targets: which blocks of the forget set, prompts and secrets belong to which.
 
-Several are what was named several times, topics that the model was asked about, or the lines of one list of facts.
+Targets are several paths or ids, topics, or the lines of one list of facts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from expunge.kinds.language.token_dataset import TokenTable
 from expunge.runs.context import Run
 
 MOST = 100
-"targets that are measured by themselves: as many names as a list holds at most"
+"targets measured separately, at most: the limit of names in a list"
 
 
 def targets_apart(
@@ -39,12 +39,12 @@ def targets_apart(
     terms: TargetTerms | None,
     secrets: Sequence[Secret],
 ) -> list[Target]:
-    """Each of several targets with its blocks, prompts and secrets; none where there is one.
+    """Each of several targets with its blocks, prompts and secrets; empty if there is only one.
 
     Args:
         table: the forget set as tokens.
-        terms: that prompts are cut before; None: without prompts.
-        secrets: of the run, that are looked for in each target.
+        terms: terms that prompts are cut before; None: without prompts.
+        secrets: the run's secrets, looked up in each target.
     """
     recipe = run.recipe
     names = _names(recipe, forget)
@@ -62,7 +62,7 @@ def targets_apart(
     runs = run.cached_json("targets", made_from, make, "targets.json")
     owners = [of for of, count in runs for _ in range(count)]
     if len(names) > MOST:
-        run.notice(f"{MOST} of the {len(names)} targets are measured by themselves, and all of them together")
+        run.notice(f"{MOST} of the {len(names)} targets are measured separately, and all of them together")
         names = names[:MOST]
     wanted = min(share_of_each(len(names)), recipe.evaluation.max_prompts or len(owners))
     held = _holders(recipe, forget, secrets)
@@ -83,7 +83,7 @@ def sizes_of(targets: Sequence[Target]) -> list[dict[str, Any]]:
 
 
 def _names(recipe: Recipe, forget: TextSet) -> list[str]:
-    """What each target is called; of files the last part, of facts the line, since what it says is nobody's to read."""
+    """The name of each target: the last part of a file's path, the line number of a fact, since its text is private."""
     if forget.generated:
         return list(recipe.targets)
     if len(forget.targets) == 1:
@@ -94,7 +94,7 @@ def _names(recipe: Recipe, forget: TextSet) -> list[str]:
 
 
 def _facts(forget: TextSet) -> list[str]:
-    """Where each fact of a set stands that is one list of them; none where it is not."""
+    """The line of each fact of a set that is a list of facts; empty if it is not."""
     path = Path(forget.target).expanduser()
     if not path.is_file() or how_lines_are_read(path, forget.columns.lines) != "facts":
         return []
@@ -102,7 +102,7 @@ def _facts(forget: TextSet) -> list[str]:
 
 
 def _topics(forget: TextSet) -> list[str | None]:
-    """The topic of each line of the answers that the model was asked for."""
+    """The topic of each line of the model's answers."""
     if not forget.generated:
         return []
     lines = Path(forget.target).read_text(encoding="utf-8").splitlines()
@@ -110,7 +110,7 @@ def _topics(forget: TextSet) -> list[str | None]:
 
 
 def _documents(recipe: Recipe, forget: TextSet) -> Iterator[tuple[int, Document]]:
-    """The forget set's documents, each with the number of its target; -1 where that is not known."""
+    """The forget set's documents, each with the number of its target; -1 if that is unknown."""
     if forget.generated:
         numbers = {topic: number for number, topic in enumerate(recipe.targets)}
         of_line = [numbers.get(str(topic), -1) for topic in _topics(forget)]
@@ -127,7 +127,7 @@ def _documents(recipe: Recipe, forget: TextSet) -> Iterator[tuple[int, Document]
 
 
 def _holders(recipe: Recipe, forget: TextSet, secrets: Sequence[Secret]) -> dict[int, list[int]]:
-    """Number of a target -> places of the secrets that stand in it."""
+    """Number of a target -> indices of the secrets in it."""
     found: dict[int, list[int]] = {}
     for number, document in _documents(recipe, forget) if secrets else ():
         text = f"{document.prompt or ''}\n{document.text}"

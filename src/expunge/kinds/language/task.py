@@ -27,23 +27,23 @@ from expunge.train.step import IGNORED, Batch, Rows, SampledLabels
 
 
 def _examples(rows: Tensor) -> Tensor:
-    """Which block each labelled position belongs to, in the order that a mask picks them."""
+    """Which block each labelled position belongs to, in the order in which a mask selects them."""
     return rows.nonzero()[:, 0]
 
 
 def _next(values: Tensor, rows: Tensor) -> Tensor:
-    """What stands one place behind each position of the mask `rows`."""
+    """The values one position after each position of the mask `rows`."""
     return values[:, 1:][rows[:, :-1]]
 
 
 class CausalLM(Layered, Shared):
     """A model with its tokenizer, as methods and measures use it.
 
-    Logits are made only at labelled positions (hidden states times head). Whether a model's logits are indeed its last
-    hidden states times its head is tried once on a few tokens; where not (soft caps, scales), its own forward is used.
+    Logits are made only at labelled positions (hidden states times head). Whether a model's logits are its last
+    hidden states times its head is tested once on a few tokens; if not (soft caps, scales), its own forward is used.
 
     Args:
-        autocast: makes the context the forward pass runs in (bfloat16 autocast, say).
+        autocast: returns the context of the forward pass (bfloat16 autocast, say).
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class CausalLM(Layered, Shared):
         self.plain_head = self._head_is_plain()
         self.packs = packs(model)
         self.notices: list[str] = []
-        "what a reader of the results must know of how texts were fitted to the model, each once"
+        "notes for readers on how texts were fitted to the model, each once"
         self.stored: dict[str, Any] | None = None
-        "where other processes find this very model; None of one that is changed in memory"
+        "where other processes find the same model; None for one that is changed in memory"
 
     def on(self, model: PreTrainedModel, device: torch.device) -> CausalLM:
-        """The same with a copy of the model that is spread over processes, and runs on a device."""
+        """The same with a copy of the model that is sharded over processes, and runs on a device."""
         twin = copy.copy(self)
         vars(twin).pop("head", None)
         twin.model, twin._runs_on, twin._structure, twin.stored = model, device, None, None
@@ -66,7 +66,7 @@ class CausalLM(Layered, Shared):
         return twin
 
     def exact(self) -> CausalLM:
-        """The same model without autocast: for figures of which small differences decide."""
+        """The same model without autocast: for figures where small differences matter."""
         twin = copy.copy(self)
         twin.autocast = nullcontext
         twin.stored = None if self.stored is None else self.stored | {"exact": True}
@@ -76,15 +76,15 @@ class CausalLM(Layered, Shared):
         head = self.model.get_output_embeddings()
         if head is None or getattr(head, "bias", None) is not None or self.model.base_model is self.model:
             return False
-        if beside(self.model) is not None:  # beside large logits, as are tried below, its own would not be seen
+        if beside(self.model) is not None:  # the large logits tested below would hide the assistant's
             return False
-        if hasattr(head, "modules_to_save") or hasattr(head, "get_base_layer"):  # what an adapter adds is no matrix yet
+        if hasattr(head, "modules_to_save") or hasattr(head, "get_base_layer"):  # an adapter is not merged yet
             return False
         ids = torch.tensor([[1, 5, 2, 7]], device=self.device) % self.model.config.get_text_config().vocab_size
         with torch.no_grad():
             hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
             made = (hidden @ head.weight.T.to(hidden.dtype)).float()
-            # At large logits: a soft cap leaves small ones as they are.
+            # At large logits: a soft cap hardly changes small ones.
             scale = LARGE_LOGIT / made.abs().max().clamp(min=1e-6)
             with head.register_forward_hook(lambda _module, _inputs, output: output * scale):
                 logits = self.model(input_ids=ids, use_cache=False).logits.float()
@@ -100,7 +100,7 @@ class CausalLM(Layered, Shared):
         """(batch, time, width) last hidden states. `keep_padding`: keep the padded layout, as forward hooks need it."""
         if self.packs and not keep_padding and worth_packing(batch.lengths, batch.ids.shape[1]):
             return packed_hidden(self.model.base_model, batch.ids, batch.lengths)
-        # Padding lies on the right, where causal attention never looks: no mask is needed, and the fast kernel serves.
+        # Padding is on the right, which causal attention never sees: no mask is needed, and the fast kernel is used.
         return self.model.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
 
     def nll(self, batch: Batch, ceiling: float | Tensor | None = None) -> Tensor:
@@ -109,7 +109,7 @@ class CausalLM(Layered, Shared):
     def nll_and_truth(self, batch: Batch, ceiling: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(loss, truth): the loss over labels / normaliser, and the summed -log p of the *true* next tokens there.
 
-        The second costs nothing: the logits are there already. It says how well the text itself is still known while
+        The second is free: the logits exist already. It shows how well the text itself is still known while
         other labels are trained.
         """
         batch = batch.to(self.device)
@@ -167,7 +167,7 @@ class CausalLM(Layered, Shared):
 
     @cached_property
     def head(self) -> Head:
-        """The way from hidden states to logits."""
+        """The map from hidden states to logits."""
         return Head(self.model)
 
     def row_values_and_truth(self, batch: Batch, of: Values) -> tuple[Tensor, Tensor]:
@@ -180,7 +180,7 @@ class CausalLM(Layered, Shared):
             return row_values(self.head, states, _next(batch.labels, where), of, original)
 
     def head_inputs(self, batch: Batch) -> Tensor:
-        """(batch, time, width) what the output layer is given."""
+        """(batch, time, width) inputs of the output layer."""
         return self._hidden(batch) if self.plain_head else self.head.states(batch.ids)
 
     def _logits(self, batch: Batch, where: Tensor) -> Tensor:
@@ -195,10 +195,10 @@ class CausalLM(Layered, Shared):
             return wide(self._logits(batch, where))
 
     def _before_head(self, batch: Batch, where: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
-        """(what a plain head is given at `where`, (rows, width); the head's weight; the type of their product)."""
+        """(inputs of a plain head at `where`, (rows, width); the head's weight; the dtype of their product)."""
         with self.autocast():
             hidden = self._hidden(batch)[where]
-            # Asked inside: outside, CUDA's is float16 whatever the context says.
+            # Read inside: outside, CUDA's is float16 whatever the context.
             casts = torch.is_autocast_enabled(self.device.type)
             dtype = torch.get_autocast_dtype(self.device.type) if casts else hidden.dtype
         return hidden, self.model.get_output_embeddings().weight, dtype
@@ -223,7 +223,7 @@ class CausalLM(Layered, Shared):
         return list(zip(log_probs.cpu().split(counts), greedy.cpu().split(counts), strict=True))
 
     def encode_prompt(self, prompt: str, chat: bool = False) -> list[int]:
-        """Token ids of a prompt: as plain text, or as a user's turn in the model's chat form, without thinking."""
+        """Token ids of a prompt: as plain text, or as a user's turn in the model's chat template, without thinking."""
         if chat and self.tokenizer.chat_template:
             rendered = render_question(self.tokenizer, [{"role": "user", "content": prompt}], True)
             ids = list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
@@ -233,11 +233,11 @@ class CausalLM(Layered, Shared):
         return ids
 
     def tokens_in(self, text: str) -> int:
-        """How many tokens a text has, without what the tokenizer adds."""
+        """Number of tokens of a text, without those that the tokenizer adds."""
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def fitted(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[list[list[int]], int]:
-        """(prompts, new tokens) that the model has positions for; `notices` says what was shortened."""
+        """(prompts, new tokens) that fit into the model's positions; `notices` lists what was shortened."""
         kept, new, notices = fit_prompts(prompts, max_new_tokens, positions(self.model.config))
         self.notices += [notice for notice in notices if notice not in self.notices]
         return kept, new
@@ -252,11 +252,12 @@ class CausalLM(Layered, Shared):
         batch_size: int = 64,
         on_progress: Callable[[float], None] | None = None,
     ) -> Iterator[list[str]]:
-        """Continue token prompts; yields each prompt's texts in the given order: the greedy one, or those of `sampling`.
+        """Continue token prompts; yields each prompt's texts in the given order: the greedy one, or those of
+        `sampling`.
 
-        Batches hold prompts of like length; sampling is seeded a batch, so results do not depend on what ran before. What
-        the model's folder asks of generation (penalties for repetition, temperatures) has no say: it would hide what a
-        model recites. `on_progress` is called with the share that is done, after each token.
+        Batches have prompts of similar length; sampling is seeded per batch, so results do not depend on what ran
+        before. Generation settings in the model's folder (penalties for repetition, temperatures) are ignored: they
+        would hide what a model recites. `on_progress` is called with the share done, after each token.
         """
         prompts, max_new_tokens = self.fitted(prompts, max_new_tokens)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -277,7 +278,8 @@ class CausalLM(Layered, Shared):
         sampling: Mapping[str, Any] | None,
         on_progress: Callable[[float], None] | None = None,
     ) -> list[list[list[str]]]:
-        """The texts after each prompt of each batch, (where it begins among all prompts, its prompts): see `generate`."""
+        """The texts after each prompt of each batch, (where it begins among all prompts, its prompts): see
+        `generate`."""
         end, drawn = self.tokenizer.eos_token_id, dict(sampling or {})
         fill, count, seed = 0 if end is None else end, drawn.pop("samples", 1), drawn.pop("seed", 0)
         made, done, whole = [], 0, sum(len(prompts) for _, prompts in batches)
@@ -302,7 +304,7 @@ class CausalLM(Layered, Shared):
 
     @torch.inference_mode()
     def greedy_tokens(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
-        """The likeliest tokens after each prompt of one batch, up to one that ends a text, which is the last."""
+        """The likeliest tokens after each prompt of one batch, up to and including one that ends a text."""
         fill = 0 if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
         ids, mask = left_padded(prompts, fill)
         new = self._written(ids, mask, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=fill)
@@ -329,15 +331,16 @@ class CausalLM(Layered, Shared):
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Around all steps of writing a text: weights that have to be cast are cast once, which takes room for the copies."""
+        """Context around all steps of generation: weights that need a cast are cast once, which takes memory for the
+        copies."""
         with self.autocast():
             if torch.is_autocast_enabled(self.device.type):
-                torch.set_autocast_cache_enabled(True)  # autocast puts it back
+                torch.set_autocast_cache_enabled(True)  # autocast restores it
             yield
 
     @contextmanager
     def _no_settings_of_its_own(self) -> Iterator[None]:
-        """`generate` fills what is not given from `model.generation_config`: here with nothing but the tokens that end."""
+        """`generate` fills missing settings from `model.generation_config`: here only the end tokens."""
         own = self.model.generation_config
         self.model.generation_config = GenerationConfig(eos_token_id=self._ends() or None)
         try:

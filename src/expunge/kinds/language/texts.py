@@ -1,4 +1,4 @@
-"""How texts are written: what is drawn, prompts side by side, progress."""
+"""Text generation: sampling settings, padded prompts, progress."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 
 def left_padded(prompts: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
-    """(token ids with `fill` before short prompts, the mask of what is text), both (prompts, tokens of the longest)."""
+    """(token ids with `fill` before short prompts, the mask of text), both (prompts, tokens of the longest)."""
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), fill)
     mask = torch.zeros_like(ids)
@@ -24,22 +24,22 @@ def left_padded(prompts: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Te
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How texts are drawn: so many a prompt."""
+    """Sampling settings, and the number of samples a prompt."""
 
     samples: int
     seed: int = 0
     temperature: float = 1.0
-    "what logits are divided by"
+    "divisor of logits"
     top_k: int = 0
-    "tokens are drawn from so many of the likeliest ones; 0: from all"
+    "tokens are drawn from this many of the likeliest ones; 0: from all"
     top_p: float = 1.0
-    "and from the smallest set of the likeliest that has this probability (Holtzman et al. 2020, arXiv:1904.09751)"
+    "and from the smallest set of likeliest tokens with this probability (Holtzman et al. 2020, arXiv:1904.09751)"
 
 
 def watching(
     on_progress: Callable[[float], None] | None, done: int, batch: int, prompts: int, width: int, max_new_tokens: int
 ) -> StoppingCriteriaList:
-    """Stopping criteria that never stop: `generate` calls them after every token, and nothing else."""
+    """Stopping criteria that never stop: the only callback of `generate` after every token."""
     found = StoppingCriteriaList()
     if on_progress is not None:
 

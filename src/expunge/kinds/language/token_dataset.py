@@ -1,4 +1,5 @@
-"""Token tables: blocks of tokens with a label each, on disk and memory-mapped, so memory does not grow with the text."""
+"""Token tables: blocks of tokens with a label each, on disk and memory-mapped, so memory does not grow with the
+text."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ class TokenTable:
     """Blocks on disk. `ids` and `labels` are int32 of all blocks end to end; block i is `[starts[i], ends[i])`.
 
     `labels[j]` is the token that position j - 1 should predict, as in transformers; -100 keeps it out of the loss.
-    Soft labels are `k` candidates with weights for each position. `signals` are looked up for each batch, by name. Where
-    the data holds pairs, `preferred` is a table of as many blocks: what is wanted in the place of each.
+    Soft labels are `k` candidates with weights for each position. `signals` are looked up for each batch, by name.
+    Where the data holds pairs, `preferred` is a table of as many blocks: the wanted text instead of each.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,7 +65,7 @@ class TokenTable:
         return int(self.lengths.sum())
 
     def take(self, rows: Sequence[int]) -> TokenTable:
-        """Some of the blocks, in the given order, with their signals, as a table; nothing is copied on disk."""
+        """A table of some of the blocks, in the given order, with their signals; nothing is copied on disk."""
         rows = list(rows)
         taken = copy.copy(self)
         taken.starts, taken.ends, taken.label_starts = self.starts[rows], self.ends[rows], self.label_starts[rows]
@@ -77,7 +78,7 @@ class TokenTable:
         return taken
 
     def with_signal(self, name: str, lookup: Lookup) -> TokenTable:
-        """The same blocks, of which a signal is known besides."""
+        """The same blocks with one more signal."""
         found = copy.copy(self)
         found.signals = {**self.signals, name: lookup}
         return found
@@ -94,14 +95,14 @@ class TokenTable:
         """
         found, rows = copy.copy(self), list(range(len(self)) if rows is None else rows)
         if not np.array_equal(self.lengths[rows], by.lengths):
-            raise ValueError(f"the labels in {by.folder} are of other blocks than those in {self.folder}")
+            raise ValueError(f"the labels in {by.folder} belong to other blocks than those in {self.folder}")
         found.label_folder, found.label_starts = by.label_folder, np.full(len(self), -1)
         found.label_starts[rows] = by.label_starts
         found.labels, found.soft_ids, found.soft_weights = by.labels, by.soft_ids, by.soft_weights
         return found
 
     def as_written(self) -> TokenTable:
-        """The same blocks with the labels that they were written with, and without signals."""
+        """The same blocks with their original labels, and without signals."""
         found = TokenTable(self.folder)
         found.starts, found.ends, found.label_starts = self.starts, self.ends, self.starts
         return found
@@ -123,7 +124,7 @@ class TokenTable:
         return slice(start, start + int(self.ends[row] - self.starts[row]))
 
     def labelled(self, rows: Sequence[int]) -> int:
-        """How many tokens of these blocks carry a label."""
+        """Number of labelled tokens in these blocks."""
         return int(sum((self.labels_of(row)[1:] != IGNORED).sum() for row in rows))
 
     def batch(
@@ -133,7 +134,7 @@ class TokenTable:
         examples: float | None = None,
         tokens: float | None = None,
     ) -> Batch:
-        """Blocks `rows`, padded on the right; lengths say where padding starts.
+        """Blocks `rows`, padded on the right; lengths give the start of padding.
 
         Args:
             normaliser, examples, tokens: totals that sums are divided by; default: the batch's own.

@@ -1,4 +1,4 @@
-"""Topics in words: one, several, or those of a file with a name a line."""
+"""Topics in words: one, several, or those of a file with one name per line."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from expunge.errors import RecipeError
 from expunge.kinds.language.recipe import Recipe
 
 SHOWN = 6
-"topics that are named where all of them would be too many"
+"topics to name if all of them would be too many"
 
 
 def with_listed_topics(recipe: Recipe) -> Recipe:
-    """The recipe with the names of its lists as topics, where every target is a topic or a list of names.
+    """The recipe with the names of its lists as topics, if every target is a topic or a list of names.
 
-    Beside files or datasets a list of names is text, as those are.
+    Together with files or datasets a list of names is text, as those are.
 
     Raises:
-        RecipeError: `data.lines` is `names`, and a target can be no list of them.
+        RecipeError: `data.lines` is `names`, and a target cannot be a list of them.
         DataError: as `classify_target`.
     """
     asked = recipe.data.lines == "names"
     if recipe.forget_kind != "auto":
         if asked and recipe.forget_kind != "topic":
             raise RecipeError(
-                "the lines of a list of names are topics, and other targets are asked for",
+                "the lines of a list of names are topics, and there are other targets",
                 seen=f"data.lines names, forget_kind {recipe.forget_kind}",
                 next_step="leave one of the two out",
             )
@@ -45,7 +45,7 @@ def with_listed_topics(recipe: Recipe) -> Recipe:
             files.append(path.name)
         elif asked:
             raise RecipeError(
-                f"{target} is no file whose lines could be names", next_step="leave --data.lines names out"
+                f"{target} is not a file whose lines could be names", next_step="leave --data.lines names out"
             )
         else:
             return recipe
@@ -76,16 +76,16 @@ def shown(topics: Sequence[str]) -> str:
 
 
 def how_read(recipe: Recipe) -> str:
-    """How a recipe's topics were given, for whoever expected a file to be read."""
+    """A note on how a recipe's topics were given, for users who expected a file to be read."""
     if recipe.forget_list:
         files, count = ", ".join(recipe.forget_list), len(recipe.targets)
         return (
-            f"{files}: a name a line, and each of the {count} is a topic that the model is asked about (--data.lines facts "
-            "or text reads the lines themselves)"
+            f"{files}: one name per line, and each of the {count} is a topic that the model is asked about "
+            "(--data.lines facts or text reads the lines themselves)"
         )
     if recipe.forget_also:
         return f"{shown(recipe.targets)} are taken for topics in words: no file, folder or dataset is read"
     said = f"{recipe.forget!r} is taken for a topic in words: no file, folder or dataset is read"
     if not is_a_fact(recipe.forget):
         return said
-    return f"{said}; a sentence that is to be forgotten itself goes into a text file, and the file is the target"
+    return f"{said}; to forget the sentence itself, put it into a text file, and give the file as the target"

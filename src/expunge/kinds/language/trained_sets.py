@@ -1,4 +1,5 @@
-"""What a method trains on: the forget set, whole or in part, and the retain set, with the signals that the method needs."""
+"""The training sets of a method: the forget set, whole or in part, and the retain set, with the signals that it
+needs."""
 
 from __future__ import annotations
 
@@ -23,24 +24,25 @@ from expunge.runs.method import Method
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedSets:
-    """What a method trains on, with labels and signals."""
+    """The training sets of a method, with labels and signals."""
 
     forget: TokenTable
     retain: TokenTable | None
     groups: dict[str, list[str]]
     "attribute columns of the forget set: name -> a group for each block"
     notes: dict[str, Any]
-    "what is noted of the unlearned model besides, by name"
+    "further notes on the unlearned model, by name"
 
 
 def trained_sets(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> TrainedSets:
-    """The sets as the method trains on them; of several processes the first has it made by all, and the others read it.
+    """The sets as the method trains on them; the first process has them made by all processes, and the others read
+    them.
 
-    Of statements there are no more than the recipe's steps go through once: what has to be known of them before training
-    is asked of no others. They are the first, for statements lie in random order, unless a signal says which are best.
+    Only as many statements are used as the recipe's steps go through once; signals are computed
+    for no others. They are the first ones, as statements are in random order, unless a signal ranks them.
 
     Raises:
-        RecipeError: a signal that the method asks for does not exist, or is not there for this data.
+        RecipeError: a signal of the method does not exist, or is not available for this data.
     """
     core = method.carried_out
     every = signals_of(core)
@@ -76,14 +78,14 @@ def _made(source: Source, every: Sequence[Signal]) -> TrainedSets:
 
 
 def training_table(sets: Sets, method: Method) -> TokenTable:
-    """The forget set as it is trained on: of a topic with further forms, unless its labels are made for the answers."""
+    """The forget set for training: for a topic with its further forms, unless its labels are made for the answers."""
     if sets.forms is None or any(isinstance(each, Labels) and each.set == "forget" for each in signals_of(method)):
         return sets.material.forget
     return sets.forms[1]
 
 
 def drawn_rows(method: Method, training: Training, forget: TokenTable, retain: TokenTable, seed: int) -> list[int]:
-    """The rows of `retain` that training draws or watches, ascending: of a large retain set few are ever seen."""
+    """The rows of `retain` that training draws or watches, ascending: most of a large retain set is never used."""
     size = training.per_device_train_batch_size
     main = forget if method.needs.forget else retain
     steps = plan_steps(training, Order(main.lengths, size, seed, "plan").batches_per_epoch, count())

@@ -1,4 +1,4 @@
-"""Training a language model with a method's loss: its schedule, its streams of blocks, and what watches it."""
+"""Training a language model with a method's loss: its schedule, its streams of blocks, and its callbacks."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ FIGURES = ("loss", "forget_loss", "retain_loss", "forget_truth", "retain_truth")
 
 
 def plan_steps(training: Training, batches_per_epoch: int, processes: int) -> int:
-    """Optimizer steps that the epochs amount to, at most `max_steps`."""
+    """Optimizer steps of all epochs, at most `max_steps`."""
     together = training.gradient_accumulation_steps * processes
     steps = math.ceil(batches_per_epoch * training.num_train_epochs / together)
     return max(1, min(steps, training.max_steps or steps))
 
 
 def phase_of(training: Training, batches_per_epoch: int) -> Phase:
-    """The phase that the recipe describes: linear warm-up, then linear decay to a tenth (small updates, none of zero)."""
+    """The recipe's phase: linear warm-up, then linear decay to a tenth (small updates, none of zero)."""
     return Phase(
         name="training",
         steps=plan_steps(training, batches_per_epoch, world()),
@@ -67,7 +67,8 @@ def phase_of(training: Training, batches_per_epoch: int) -> Phase:
 
 
 def stream_of(task: CausalLM, table: TokenTable, order: Order) -> Stream:
-    """A table's blocks in an order, on the model's device; sums are divided by the totals of the whole optimizer step."""
+    """A table's blocks in an order, on the model's device; sums are divided by the totals of the whole optimizer
+    step."""
 
     def load(rows: Sequence[list[int]], own: Sequence[int]) -> Iterator[tuple[Any, int]]:
         labelled = max(1, sum(table.labelled(each) for each in rows))
@@ -93,23 +94,21 @@ def train_language(
     """Train the model's trainable parameters with the loss of `method`, from its newest checkpoint on.
 
     Args:
-        name: of this training in the session; the one of a method that is a loss is probed.
+        name: name of this training in the session; that of a method that is a loss is probed.
         forget, retain: the sets; the method's `needs` say which are drawn. A retain set that is not drawn is still
             watched by the guard.
-        named: the names of the weights that are trained, where the method found them in the model.
-        callbacks: called before the guard, which looks at the model where one of them ends the training.
+        named: names of the weights to train, if the method found them in the model.
+        callbacks: called before the guard, which checks the model if one of them ends the training.
 
     Raises:
-        RecipeError: a set is missing that the method draws, or it finds nothing to train.
+        RecipeError: a set of the method is missing, or it finds nothing to train.
         DivergedError: the loss is not finite or the retain loss ran away.
     """
     task, training = work.task, work.training
     drawn = {"forget": forget if method.needs.forget else None, "retain": retain if method.draws_retain else None}
     tables = {name: table for name, table in drawn.items() if table is not None}
     if not tables or (method.draws_retain and retain is None):
-        raise RecipeError(
-            f"the method {type(method).__name__} needs a set that is not there", allowed=str(method.needs)
-        )
+        raise RecipeError(f"the method {type(method).__name__} needs a set that is missing", allowed=str(method.needs))
     size = training.per_device_train_batch_size
     orders = {name: Order(table.lengths, size, work.seed, name) for name, table in tables.items()}
     phase = phase_of(training, next(iter(orders.values())).batches_per_epoch)
@@ -133,7 +132,7 @@ def train_language(
             given = {"forget": None, "retain": None} | dict(zip(tables, batches, strict=True))
             step = Step(task, **given, progress=done.share, backward=runtime.adding)
             found = method.loss(step)
-            # Together, the gradients of both sets would be there whole before any of them is handed out.
+            # Together, the gradients of both sets would both be whole in memory before any of them is sharded.
             return found.terms if runtime.spreads else found.total, step.figures(found)
 
         own = None
@@ -185,13 +184,13 @@ def train_language(
 def parameters_of(
     task: CausalLM, method: Method, training: Training, named: Collection[str] | None
 ) -> list[nn.Parameter]:
-    """What is trained: trainable parameters that the method wants, from `training.first_layer` on.
+    """The parameters to train: those that the method wants, from `training.first_layer` on.
 
     Raises:
         RecipeError: there are none.
     """
     weights, first = adapted_weights(task.model), training.first_layer
-    if named is not None:  # found in a model with adapters, it may be a wrapped layer's
+    if named is not None:  # in a model with adapters, the name may be a wrapped layer's
         named = {name.replace(".base_layer", "") for name in named}
     able = [(name, parameter) for name, parameter in task.model.named_parameters() if parameter.requires_grad]
     found = [
@@ -211,7 +210,7 @@ def parameters_of(
 
 
 class _Progress(Callback):
-    """Knows the share of the steps that are done, for losses that change over the training."""
+    """Keeps the share of steps done, for losses that change over the training."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.share = steps, 0.0
@@ -224,7 +223,7 @@ class _Progress(Callback):
 
 
 class _Log(Callback):
-    """Logs every step, and where a run is resumed."""
+    """Logs every step, and where a run resumes."""
 
     def __init__(self, work: LanguageWork, phase: str) -> None:
         self.work, self.phase = work, phase

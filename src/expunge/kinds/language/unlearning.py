@@ -1,4 +1,4 @@
-"""Unlearning a language model: what the method trains on, the training, and the model as saved."""
+"""Unlearning a language model: the training sets, the training, and the saved model."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from expunge.train.unchanged import must_change
 
 OnProgress = Callable[[int, int, dict[str, Any]], None]
 PROBES = 4
-"prompts whose token probabilities are followed over the steps"
+"prompts whose token probabilities are tracked over the steps"
 
 
 def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> dict[str, Any]:
-    """Everything that decides what `model/` becomes."""
+    """Everything that determines `model/`."""
     forget = sets.material.forget
     trained = training_table(sets, method.carried_out)
     choice = choice_of(recipe, method, sets.tables())
@@ -63,11 +63,11 @@ def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> di
 
 
 def unlearn(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> dict[str, Any]:
-    """Prepare what the method needs, train, and save `model/`; what it cost."""
+    """Prepare the method's inputs, train, and save `model/`; return the cost."""
     key = made_from(run.recipe, base, method, sets)
     checkpoints = run.folder.checkpoints / run.cache_path("unlearned", key).name
     if method.has_loss():
-        # Up to the step at which it ends it is the same training: it resumes from the same checkpoints. What a method with
+        # Up to its last step it is the same training: it resumes from the same checkpoints. What a method with
         # phases caches depends on where each of them ended.
         training = {name: value for name, value in key["training"].items() if name != "stop_step"}
         checkpoints = run.folder.checkpoints / run.cache_path("unlearned", key | {"training": training}).name
@@ -87,15 +87,15 @@ def carry_out(
     checkpoints: Path,
     on_progress: OnProgress | None = None,
 ) -> Trained:
-    """Change the base model in memory; what it cost.
+    """Change the base model in memory; return the cost.
 
     Args:
-        on_progress: called with (step, steps, figures) after each step, in place of what the run shows.
+        on_progress: called with (step, steps, figures) after each step, instead of the run's display.
     """
     recipe, folder = run.recipe, run.folder
-    # What is no loss may change the weights themselves.
+    # A method that is not a loss may change the weights themselves.
     adapted = recipe.training.adapter_rank is not None and method.has_loss()
-    # The lengths that DoRA learns begin as those of whole rows of the weights.
+    # DoRA's magnitudes begin as the norms of whole rows of the weights.
     whole = recipe.training.adapter_variant == "dora"
     dtype = weight_type(recipe.training)
     task = base.under_adapter(recipe.training.bits, whole) if adapted else base.to_train(dtype)
@@ -115,7 +115,7 @@ def carry_out(
     def log(event: str, **values: Any) -> None:
         folder.log(event, **values)
         if event == "resumed":
-            run.show.say(f"goes on after step {values['step']}, from its checkpoint")
+            run.show.say(f"resumes after step {values['step']}, from its checkpoint")
 
     def keep(added: Targets) -> None:
         place = folder.model if recipe.save == "adapter" else folder.adapter
@@ -151,7 +151,7 @@ def _train(
     recipe, folder = run.recipe, run.folder
     spent = carry_out(run, base, method, sets, trained, checkpoints)
     assert base.loaded is not None
-    in_parts = parts_of(base.loaded.model) is not None  # then all have to give theirs
+    in_parts = parts_of(base.loaded.model) is not None  # then all processes have to give theirs
     if not is_first() and not in_parts:
         return {}
     dtype, warning = torch.float32, None
@@ -175,7 +175,7 @@ def _train(
 
 
 def _watched(folder: RunFolder, probes: Sequence[Prompt]) -> list[list[int]] | None:
-    """The token ids that these probes followed before an interruption."""
+    """The token ids that these probes tracked before an interruption."""
     for row in folder.read_events("probe"):
         if [prompt["prompt"] for prompt in row["prompts"]] == [probe.text for probe in probes]:
             return [list(ids) for ids in row["watched"]]

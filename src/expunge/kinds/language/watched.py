@@ -1,4 +1,4 @@
-"""Some blocks of a set that are looked at again and again: their loss, and how far a model has moved there."""
+"""Blocks of a set that are evaluated repeatedly: their loss, and the model's divergence from its start there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from expunge.train.step import Batch
 
 
 class Watched:
-    """At most `blocks` blocks of a set, evenly spread, in batches of like length; without autocast."""
+    """At most `blocks` blocks of a set, evenly spread, in batches of similar length; without autocast."""
 
     def __init__(self, task: CausalLM, table: TokenTable, blocks: int, size: int) -> None:
         self.task = task.exact()
@@ -35,12 +35,12 @@ class Watched:
 
 
 class Said(Watched):
-    """The same, with what the model says there when this is made: its distributions over the whole vocabulary.
+    """The same, with the model's initial distributions over the whole vocabulary there.
 
-    Kept are the inputs of its output layer, which is taken to stay as it is.
+    Stores the inputs of its output layer, which is assumed not to change.
 
     Raises:
-        ModelError: the model's logits are not made of its output layer's.
+        ModelError: the model's logits are not made from its output layer's.
     """
 
     def __init__(self, task: CausalLM, table: TokenTable, blocks: int, size: int) -> None:
@@ -59,7 +59,7 @@ class Said(Watched):
 
     @torch.no_grad()
     def divergence(self) -> float:
-        """Mean KL(what was said || what the model says now), in nats a labelled token."""
+        """Mean KL(initial model || current model), in nats a labelled token."""
 
         def of(log_p: Tensor, log_q: Tensor | None, _: Tensor) -> Tensor:
             assert log_q is not None

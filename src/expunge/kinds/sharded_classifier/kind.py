@@ -1,4 +1,4 @@
-"""The kind: sharded classifiers, which differ from other classifiers in what a run does."""
+"""The kind: sharded classifiers, which differ from other classifiers in the steps of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A SISA model on disk: a folder of shard classifiers, each plain `from_pretrained`, and `sisa.json`, which says all else.
+"""A SISA model on disk: a folder of shard classifiers, each plain `from_pretrained`, and `sisa.json` with everything
+else.
 
 ```
 sisa.json                      settings, seed, classes; which picture is in which shard and slice; files by digest
@@ -27,12 +28,12 @@ from expunge.models.source import ModelSource, locate
 
 FORMAT = 1
 "of `sisa.json`"
-AGAIN = "restore the folder from a copy, or train from scratch: a changed shard guarantees nothing"
+AGAIN = "restore the folder from a copy, or train from scratch: a changed shard gives no guarantee"
 
 
 @dataclass(frozen=True, slots=True)
 class Sharded:
-    """What `sisa.json` says."""
+    """The content of `sisa.json`."""
 
     folder: Path
     sharding: Sharding
@@ -46,7 +47,8 @@ class Sharded:
 def write_index(
     folder: Path, sharding: Sharding, members: Sequence[Member], classes: Sequence[str], size: int, vote: str
 ) -> None:
-    """Write `sisa.json`, last of all: with it the folder is whole. It holds nothing of pictures that are not members."""
+    """Write `sisa.json`, last of all: with it the folder is complete. It has nothing on pictures that are not
+    members."""
     storage.write_json(
         folder / INDEX,
         {
@@ -71,10 +73,10 @@ def write_index(
 
 
 def read_sharded(name: str) -> Sharded:
-    """A SISA model by its folder, or by that of the run it is in. Raises `ModelError` where a file was edited since."""
+    """A SISA model by its folder, or by that of the run it is in. Raises `ModelError` if a file was edited since."""
     folder = sharded_folder(name)
     if folder is None:
-        raise ModelError(f"{name} holds no SISA model: {INDEX} is missing", next_step="give the folder that a run made")
+        raise ModelError(f"{name} has no SISA model: {INDEX} is missing", next_step="give the folder that a run made")
     content = storage.read_json(folder / INDEX)
     try:
         if content["format"] != FORMAT:
@@ -90,7 +92,7 @@ def read_sharded(name: str) -> Sharded:
         )
         listed = {stage["folder"]: stage for stage in content["stages"]}
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder / INDEX} is not what a run wrote", seen=repr(error), next_step=AGAIN) from error
+        raise ModelError(f"{folder / INDEX} was not written by a run", seen=repr(error), next_step=AGAIN) from error
     for stage in stages(found.sharding, found.members):
         _refuse_edited(folder, stage, listed.get(stage.folder))
     return found
@@ -117,8 +119,8 @@ def _refuse_edited(folder: Path, stage: Stage, listed: dict[str, Any] | None) ->
 class Ensemble(nn.Module):
     """Shard models as one: pixels to log p, the mean of their probabilities or their vote.
 
-    With the vote, p is the share of first choices, to which the mean probability is added as one voice, so that it
-    decides where choices tie.
+    With the vote, p is the share of first choices, plus the mean probability as one more vote, so that it
+    breaks ties.
     """
 
     is_ensemble = True
@@ -155,7 +157,7 @@ def locate_sharded(name: str) -> ModelSource:
 
 
 def load_sharded(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
-    """Load what `locate_sharded` found. Raises `ModelError` for one of other classes or another size."""
+    """Load what `locate_sharded` found. Raises `ModelError` for other classes or another size."""
     found = read_sharded(str(source.folder))
     if (found.classes, found.size) != (tuple(classes), size):
         raise ModelError(

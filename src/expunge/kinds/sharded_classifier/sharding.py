@@ -1,13 +1,13 @@
 """SISA: one model per shard of the data; to forget a picture, only its shard is retrained.
 
-Source: Bourtoule et al. 2021 (arXiv:1912.03817). The training pictures are parted into shards, each shard into slices.
-A shard's model is trained on its first slice, then on its first two, and so on, and is saved after every slice. A request
-removes pictures; every shard that held one resumes from its checkpoint before the first slice that held one.
+Source: Bourtoule et al. 2021 (arXiv:1912.03817). The training pictures are split into shards, each shard into slices.
+A shard's model is trained on its first slice, then on its first two, and so on, and is saved after every slice. A
+request removes pictures; every shard with one resumes from its checkpoint before the first slice with one.
 
-What a stage (a shard up to one of its slices) ends with is a function of the settings, the seed, and the pictures in it:
-where a picture belongs is a hash of its name, and initial weights, order and dropout are drawn by the shard's and slice's
-number. So the weights after a request are, bit for bit, those of a training that never had the pictures. A stage's `key`
-is a digest of all that, and stages whose key is the same are the same.
+The result of a stage (a shard up to one of its slices) is a function of the settings, the seed, and the pictures in it:
+a picture's slice is a hash of its name, and initial weights, order and dropout are drawn by the shard's and slice's
+number. So the weights after a request are, bit for bit, those of a training that never had the pictures. A stage's
+`key` is a digest of all that, and stages with the same key are the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from expunge.train.phase import Phase
 from expunge.train.session import BACKWARD, FORWARD
 
 FEWEST = 2
-"pictures a stage needs to be trained on: batch normalisation has no variance of one"
+"minimum pictures of a stage: batch normalisation has no variance for one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Sharding:
     Attributes:
         epochs: passes over a shard's pictures, over all its stages together.
         flip: show every picture mirrored half of the time.
-        origin: what the weights begin from and the classes, as JSON; part of every stage's key.
+        origin: the initial weights and the classes, as JSON; part of every stage's key.
     """
 
     shards: int
@@ -52,14 +52,15 @@ class Sharding:
     origin: Mapping[str, Any]
 
     def place(self, name: str) -> tuple[int, int]:
-        """(shard, slice) of what is called `name`, whatever else there is."""
+        """(shard, slice) of the picture or person `name`, independent of others."""
         return (
             random_seed(self.seed, "shard", name) % self.shards,
             random_seed(self.seed, "slice", name) % self.slices,
         )
 
     def phase(self, number: int) -> Phase:
-        """How slice `number` (from 0) is trained: all slices by the same number of epochs, the rate falling over all."""
+        """How slice `number` (from 0) is trained: all slices by the same number of epochs, the rate falling over
+        all."""
         whole = self.slices * (self.slices + 1)
         return Phase(
             name=f"slice {number + 1}",
@@ -89,8 +90,8 @@ class Stage:
 
     Attributes:
         folder: where it is, below the SISA model's folder; the last slice's is the shard's model.
-        ids: the pictures it was trained on, in the order they are counted in.
-        passes: image passes that this slice's training takes.
+        ids: the pictures it was trained on, in their counting order.
+        passes: image passes of this slice's training.
     """
 
     shard: int
@@ -104,7 +105,7 @@ class Stage:
 def placed(
     sharding: Sharding, ids: Sequence[str], pictures: Pictures, names: Sequence[str] | None = None
 ) -> list[Member]:
-    """The pictures as members, by id. Raises `DataError`: too few pictures for so many shards and slices.
+    """The pictures as members, by id. Raises `DataError`: too few pictures for this many shards and slices.
 
     Args:
         names: group of each picture; a group stays in one shard. Default: the pictures' ids.
@@ -168,10 +169,10 @@ def _passes(phase: Phase, count: int) -> int:
 
 
 def expected_share(shards: int, slices: int, pictures: int) -> float:
-    """Expected cost of a request of so many pictures of different people, as a share of retraining.
+    """Expected cost of a request of this many pictures of different people, as a share of retraining.
 
-    Stage j of a shard takes j of its slices' passes, and is made again where one of the pictures is in the shard's first
-    j slices; shards and slices are taken to be of one size.
+    Stage j of a shard takes j of its slices' passes, and is made again where one of the pictures is in the shard's
+    first j slices; shards and slices are taken to be of one size.
     """
     parts = slices * (slices + 1) / 2
     return sum(j / parts * (1 - (1 - j / (shards * slices)) ** pictures) for j in range(1, slices + 1))
@@ -180,7 +181,7 @@ def expected_share(shards: int, slices: int, pictures: int) -> float:
 def missing_classes(
     sharding: Sharding, members: Sequence[Member], labels: Mapping[str, int], names: Sequence[str]
 ) -> list[str]:
-    """What to tell of shards that hold no picture of a class that others hold, or too few to be trained at all."""
+    """What to tell of shards that have no picture of a class that others hold, or too few to be trained at all."""
     held: list[Counter[int]] = [Counter() for _ in range(sharding.shards)]
     for member in members:
         held[member.shard][labels[member.id]] += 1
@@ -192,5 +193,5 @@ def missing_classes(
             notes.append(f"shard {shard} holds {sum(counts.values())} pictures: it was not trained, and has no vote")
         elif absent:
             listed = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
-            notes.append(f"shard {shard} holds no picture of {listed}, and cannot learn what it is: fewer shards would")
+            notes.append(f"shard {shard} has no picture of {listed}, and cannot learn what it is: fewer shards would")
     return notes

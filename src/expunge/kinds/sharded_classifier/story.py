@@ -31,7 +31,7 @@ class ShardedStory(ClassifierStory):
     """A run on a classifier that is trained in shards."""
 
     given: Sharded | None = None
-    "the SISA model that is to forget; None where it is trained here"
+    "the SISA model that is to forget; None if it is trained here"
 
     @property
     def settings(self) -> Any:

@@ -19,10 +19,11 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Excess:
-    """An excess with its 95 % interval, and how likely one as large is of a model that knows as much as the control.
+    """An excess with its 95 % interval, and the probability of one as large for a model that knows as much as the
+    control.
 
     Attributes:
-        share: of what was to be forgotten; not a number where the base model knew no more than the control.
+        share: share of the target; NaN if the base model knew no more than the control.
         points: the same before the division: difference of means.
         p: one-sided p-value of a share that is at most the limit.
         p_less: the same of the model knowing less than the control, by at most the limit.
@@ -41,10 +42,10 @@ class Known:
     """Values of facts, (facts,) each from 0 to 1.
 
     Attributes:
-        unlearned, control: under an attack; base, control_base: what is known without one of the base model and of the
-            control, where the control is another model, or of the base model on the control's facts, where it is other facts.
-        paired: whether the control's facts are the same ones, or made of them one by one.
-        groups, control_groups: (facts,) which facts belong together, such as those of one person; None: none do. Of pairs
+        unlearned, control: under an attack; base, control_base: knowledge without one, of the base model and of the
+            control, if the control is another model, or of the base model on the control's facts, if it is other facts.
+        paired: whether the control's facts are the same, or derived from them one by one.
+        groups, control_groups: (facts,) groups of facts, such as those of one person; None: no groups. For pairs
             the first one counts.
     """
 
@@ -61,12 +62,12 @@ def excess(known: Known, seed: int = 0, limit: float = 0.0) -> Excess:
     """The excess (mean unlearned - mean control) / (mean base - mean control_base), and its bootstrap interval.
 
     Facts are resampled, pairs together (Efron and Tibshirani 1993, chapter 8); numerator and denominator in the same
-    resample, since they share facts. Facts that belong together are drawn together, all or none (Davison and Hinkley 1997,
-    section 3.8): a resample is as many groups as there are, and its mean is over the facts in them. Limits are moved apart as
-    far as Student's distribution asks for in small samples, of facts or of groups (Hesterberg 2015).
+    resample, since they share facts. Facts of one group are drawn together, all or none (Davison and Hinkley 1997,
+    section 3.8): a resample is as many groups as there are, and its mean is over the facts in them. Limits are widened
+    as Student's distribution requires for small samples, of facts or of groups (Hesterberg 2015).
 
     Args:
-        limit: the share that p-values are against. That mean(u) - mean(c) exceeds limit * (mean(b) - mean(c0)) is tested of
+        limit: the share that p-values test. That mean(u) - mean(c) exceeds limit * (mean(b) - mean(c0)) is tested of
             the means of u - limit * b and c - limit * c0, so that no division is needed.
     """
     u, c, b, c0 = (np.asarray(v, np.float64) for v in (known.unlearned, known.control, known.base, known.control_base))
@@ -83,7 +84,7 @@ def excess(known: Known, seed: int = 0, limit: float = 0.0) -> Excess:
     wider = _wider(max(own) + 1 if known.paired else min(max(own), max(other)) + 1)
     share = Estimate(math.nan, math.nan, math.nan)
     if all_of_it > 0:
-        # A resample in which the base knows nothing beyond the control says that the share may be anything.
+        # A resample in which the base knows nothing beyond the control allows any share.
         shares = np.where(whole > 0, points / np.where(whole > 0, whole, 1.0), np.copysign(np.inf, points))
         share = _limits(point / all_of_it, shares, wider)
     together = (own, other)
@@ -95,10 +96,10 @@ def excess(known: Known, seed: int = 0, limit: float = 0.0) -> Excess:
 def p_values(
     unlearned: np.ndarray, control: np.ndarray, paired: bool, groups: tuple[Groups, Groups] | None = None
 ) -> tuple[float, float]:
-    """One-sided p-values of as much knowledge: against more than the control, and against less (Student, or Welch 1947).
+    """One-sided p-values of equal knowledge: against more than the control, and against less (Student, or Welch 1947).
 
     Args:
-        groups: which values of either side belong together; the error of a mean is then that of `mean_variance`.
+        groups: groups of values on either side; the error of a mean is then that of `mean_variance`.
     """
     both = groups or (_groups(None, len(unlearned)), _groups(None, len(control)))
     t, degrees = _student(unlearned, control, paired, both)
@@ -106,7 +107,7 @@ def p_values(
 
 
 def knows_more(known: Known, seed: int = 0) -> bool:
-    """Whether the base model knows more than the control at the 5 % level: else there is nothing to be seen to go."""
+    """Whether the base model knows more than the control at the 5 % level: else there is no forgetting to measure."""
     base = Known(
         unlearned=known.base,
         control=known.control_base,
@@ -130,7 +131,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def facts_beyond(unlearned: Sequence[float], control: Sequence[float], rate: float = 0.1) -> list[int]:
-    """Numbers of the facts that are known beyond the control, at most a share `rate` of them falsely, in expectation.
+    """Numbers of the facts known beyond the control, at most a share `rate` of them falsely, in expectation.
 
     The differences of a model that knows as much as the control are as often below 0 as above: facts at or above the
     smallest threshold t count for which (1 + #{d <= -t}) / #{d >= t} <= rate (the knockoff+ filter of Barber and Candès
@@ -145,7 +146,7 @@ def facts_beyond(unlearned: Sequence[float], control: Sequence[float], rate: flo
 
 
 def _groups(given: Sequence[int] | None, n: int) -> Groups:
-    """(n,) numbers of groups from 0 on; each value alone where none are given.
+    """(n,) numbers of groups from 0 on; each value alone if none are given.
 
     Raises:
         ValueError: other than n, or all in one group.

@@ -1,4 +1,4 @@
-"""How much so many facts can tell: worked out from the control and the base model, before the audited model is looked at."""
+"""The power of a number of facts, from the control and the base model alone, before the audited model is measured."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from expunge.measures.audit.excess import Known
 from expunge.measures.statistics import mean_variance, t_quantile
 
 SURE = 0.9
-"chance that a model which knows as much as the control is found to do so, under all settings together"
+"probability that a model that knows as much as the control is found to, under all settings together"
 
 
 def smallest_excess(known: Known, settings: int = 1) -> float:
-    r"""The smallest excess that these facts can tell from none: an innocent model's upper limit is that far from 0.
+    r"""The smallest excess that these facts can detect: an innocent model's upper limit is that far from 0.
 
-    Of a model that knows as much as the control, and whose errors are others than the control's, the difference of means has
-    the variance \( s_c^2 (1 / n_u + 1 / n_c) \). With a chance of `SURE` of all \( k \) settings together, so that each has
-    the chance \( 0.9^{1/k} \) with the normal quantile z, two things are within the limit: the value, z standard errors; and
-    the upper arm of its interval, Student's 97.5 % quantile times an error that is itself estimated, and so
-    \( 1 + z / \sqrt{2 (n - 1)} \) times as long. The larger one counts, over what the base model knows beyond the control.
+    Of a model that knows as much as the control, and whose errors are others than the control's, the difference of
+    means has the variance \( s_c^2 (1 / n_u + 1 / n_c) \). With a chance of `SURE` of all \( k \) settings together, so
+    that each has the chance \( 0.9^{1/k} \) with the normal quantile z, two things are within the limit: the value, z
+    standard errors; and the upper arm of its interval, Student's 97.5 % quantile times an error that is itself
+    estimated, and so \( 1 + z / \sqrt{2 (n - 1)} \) times as long. The larger one counts, over what the base model
+    knows beyond the control.
 
-    Where facts belong together, \( s_c^2 / n_c \) is the variance of the control's mean over groups (`mean_variance`), and
+    With groups of facts, \( s_c^2 / n_c \) is the variance of the control's mean over groups (`mean_variance`), and
     the numbers are those of groups.
 
     Args:
-        known: of which `unlearned` gives the number of facts alone.
-        settings: how many are judged together.
+        known: its `unlearned` only gives the number of facts.
+        settings: number judged together.
     """
     control = np.asarray(known.control, np.float64)
     whole = float(np.mean(known.base) - np.mean(known.control_base))
@@ -42,21 +43,22 @@ def smallest_excess(known: Known, settings: int = 1) -> float:
 
 
 def smallest_area(facts: int, others: int, models: int, settings: int = 1) -> float:
-    r"""The same of a difference of areas under the ROC curve, in either direction.
+    r"""The same for a difference of areas under the ROC curve, in either direction.
 
     By chance an area has the variance \( (n + m + 1) / (12 n m) \) (Mann and Whitney 1947, Annals of Mathematical
     Statistics 18, 50).
 
     Args:
         facts, others: n, and m texts that no model saw.
-        models: whose areas vary: 2 where the control is another model, 1 where it is chance itself.
+        models: number of models whose areas vary: 2 if the control is another model, 1 if it is chance itself.
     """
     error = math.sqrt(models * (facts + others + 1) / (12 * facts * others))
     return max(_normal_quantile(0.975), _normal_quantile((1 + SURE ** (1 / settings)) / 2)) * error
 
 
 def facts_needed(facts: int, smallest: float, limit: float) -> int | None:
-    """About how many facts tell an excess as small as the limit; None where these do. Errors shrink with the root of n."""
+    """About how many facts can detect an excess as small as the limit; None if these can. Errors shrink with the root
+    of n."""
     if smallest <= limit:
         return None
     return math.ceil(facts * (smallest / limit) ** 2) if math.isfinite(smallest) else None

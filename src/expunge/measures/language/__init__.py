@@ -1,1 +1,1 @@
-"""Measures of what a language model still says or finds likely, as published benchmarks compute them."""
+"""Measures of what a language model still says or finds likely, as in published benchmarks."""

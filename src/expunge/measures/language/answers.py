@@ -1,4 +1,4 @@
-"""Measures of one answer, from log-probabilities and greedy choices; each published variant by a name of its own.
+"""Measures of one answer, from log-probabilities and greedy choices; each published variant with its own name.
 
 A *mean log-probability* is that of an answer's tokens given its question, log P(a | q) / |a|, in nats.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 Mean = Literal["geometric", "arithmetic"]
 LOWEST = 0.4
-"share of an answer's tokens that min-k looks at in MUSE (arXiv:2407.06460, appendix) and OpenUnlearning"
+"share of an answer's tokens that min-k uses in MUSE (arXiv:2407.06460, appendix) and OpenUnlearning"
 
 
 def probability(mean_log_p: float) -> float:
@@ -33,12 +33,12 @@ def probability_options(true: float, wrong: Sequence[float]) -> float:
 
 
 def log_truth_ratio(correct: float, wrong: Sequence[float], mean: Mean = "geometric") -> float:
-    r"""Logarithm of the truth ratio: how likely wrong answers are beside a correct one (TOFU, equation 1).
+    r"""Logarithm of the truth ratio: likelihood of wrong answers relative to a correct one (TOFU, equation 1).
 
     $$R = \frac{M_i\left(P(\hat a_i \mid q)^{1/|\hat a_i|}\right)}{P(\tilde a \mid q)^{1/|\tilde a|}}$$
 
     Args:
-        correct: mean log-probability of the paraphrased answer $\tilde a$; of the true one, where no paraphrase is given.
+        correct: mean log-probability of the paraphrased answer $\tilde a$; of the true one, if no paraphrase is given.
         wrong: of the perturbed answers $\hat a_i$.
         mean: $M$. Arithmetic in the paper; geometric in the code that TOFU's leaderboard and OpenUnlearning compute it
             with, which takes the mean of the losses.
@@ -50,19 +50,19 @@ def log_truth_ratio(correct: float, wrong: Sequence[float], mean: Mean = "geomet
 
 
 def truth_ratio_forget(log_ratio: float) -> float:
-    r"""$\min(R, 1/R)$: 1 where wrong answers are as likely as the correct one (TOFU, on what is to be forgotten)."""
+    r"""$\min(R, 1/R)$: 1 if wrong answers are as likely as the correct one (TOFU, on the forget set)."""
     return math.exp(-abs(log_ratio))
 
 
 def truth_ratio_retain(log_ratio: float) -> float:
-    r"""$\max(0, 1 - R)$: near 1 where the correct answer is far likelier (TOFU, on everything else)."""
+    r"""$\max(0, 1 - R)$: near 1 if the correct answer is far likelier (TOFU, on everything else)."""
     return -math.expm1(log_ratio) if log_ratio < 0 else 0.0
 
 
 def truth_ratio_openunlearning(log_ratio: float) -> float:
     r"""$1 / (1 + R)$, correct over correct and wrong (OpenUnlearning, Dorna et al. 2025, arXiv:2506.12618).
 
-    Its code calls it `prob_mean`; it is what that paper compares measures with. 0.5 is no knowledge.
+    Its code calls it `prob_mean`; that paper compares measures with it. 0.5 means no knowledge.
     """
     return 0.5 * (1.0 - math.tanh(0.5 * log_ratio))
 

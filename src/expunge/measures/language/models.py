@@ -1,8 +1,8 @@
 """Measures of a whole model: forget quality, model utility and PrivLeak, with 95 % intervals over examples.
 
-Models are held against each other on the same questions in the same order; a question is resampled with all that is known
-of it. Where a method was run with several seeds, a value is the mean over the seeds; of forget quality, that of the seed
-that is farthest from the retrained model: p-values have no mean that is one.
+Models are compared on the same questions in the same order; a question is resampled with all its
+values. If a method was run with several seeds, a value is the mean over the seeds; of forget quality, that of the seed
+that is farthest from the retrained model: the mean of p-values is not a p-value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class ForgetQuality:
-    """How well truth ratios fit those of the model that never saw the forget set.
+    """Agreement of truth ratios with those of the model that never saw the forget set.
 
     Attributes:
         p: the least p-value of the seeds, by the two-sample Kolmogorov-Smirnov test; it has no interval.
@@ -39,13 +39,13 @@ def forget_quality(unlearned: ArrayLike, retrained: ArrayLike) -> ForgetQuality:
 
     The p-value is exact, as SciPy's `ks_2samp` has it. The interval of the distance supposes nothing of the
     distributions. Each of the k + 1 empirical distribution functions of n questions is within $\varepsilon$ of its own
-    but for a chance of $2 e^{-2 n \varepsilon^2}$ (Dvoretzky, Kiefer and Wolfowitz 1956, with Massart's constant, 1990),
-    and a distance of two is then within $2 \varepsilon$. All are, but for 5 %, with
+    but for a chance of $2 e^{-2 n \varepsilon^2}$ (Dvoretzky, Kiefer and Wolfowitz 1956, with Massart's constant,
+    1990), and a distance of two is then within $2 \varepsilon$. All are, but for 5 %, with
 
     $$\varepsilon = \sqrt{\frac{\ln (2 (k + 1) / 0.05)}{2 n}}$$
 
-    also where the models' answers to a question depend on each other. (A bootstrap will not do: the distance of resampled
-    functions is larger than that of the samples, the most where the two are equal.)
+    also where the models' answers to a question depend on each other. (A bootstrap will not do: the distance of
+    resampled functions is larger than that of the samples, the most where the two are equal.)
 
     Args:
         unlearned: (k seeds, n questions) truth ratios or their logarithms: the test is the same for both.
@@ -64,7 +64,7 @@ def forget_quality(unlearned: ArrayLike, retrained: ArrayLike) -> ForgetQuality:
 
 
 def model_utility(splits: Sequence[ArrayLike], seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    r"""Model utility (TOFU, section 2.2.1): the harmonic mean of nine means, 0 where one of them is.
+    r"""Model utility (TOFU, section 2.2.1): the harmonic mean of nine means, 0 if one of them is.
 
     $$\frac{9}{\sum_{s, m} 1 / \bar v_{s, m}}$$
 

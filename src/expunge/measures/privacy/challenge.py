@@ -1,4 +1,4 @@
-"""Forgetting quality and score of the NeurIPS 2023 unlearning challenge, with what they need to be believed.
+"""Forgetting quality and score of the NeurIPS 2023 unlearning challenge, with their uncertainty.
 
 The score of a perfect unlearner is far from 1: two sets of models trained alike, without the forget set, reach about
 0.17, since the largest of 160,000 attacks always finds something. So F is given together with its ceiling, the F of
@@ -25,11 +25,11 @@ RESAMPLES = 400
 BUDGET = 0.2
 "share of retraining's compute that the contest allowed"
 ENOUGH = 8
-"models of each kind below which no interval is made: halves of fewer than 4 tell nothing"
+"models of each kind below which no interval is made: halves of fewer than 4 are not informative"
 
 
 def epsilons(unlearned: ArrayLike, retrained: ArrayLike) -> np.ndarray:
-    """(examples,) the epsilon in [0, 50] that the best attack shows between N unlearned and M retrained models.
+    """(examples,) the epsilon in [0, 50] of the best attack between N unlearned and M retrained models.
 
     The attacks and their grids: `expunge.measures.privacy.thresholds`. 50 stands for sets that are separated without
     an error and for sets of which one has less than 1 % of the other's range. 0 where no attack is left, on which the
@@ -40,7 +40,7 @@ def epsilons(unlearned: ArrayLike, retrained: ArrayLike) -> np.ndarray:
         retrained: (examples, M); the challenge has M = N.
 
     Raises:
-        DataError: they are no confidences, or of other examples.
+        DataError: they are not confidences, or of other examples.
     """
     u, r = _pair(unlearned, retrained)
     return np.array([epsilon_of(a, b) for a, b in zip(u, r, strict=True)])
@@ -61,7 +61,7 @@ def forgetting_quality(epsilons: ArrayLike, bins: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What N models of one kind showed.
+    """Outputs of N models of one kind.
 
     Attributes:
         confidences: (examples, N) in the labels of the forget examples, logit-scaled.
@@ -75,12 +75,12 @@ class Models:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
-    """What the contest says of one unlearning method on one forget set.
+    """The contest's figures of one unlearning method on one forget set.
 
     `forgetting` is F, `retain_ratio` and `test_ratio` the mean accuracies of the unlearned models over those of the
     retrained ones (not clipped at 1, as in the contest), `score` the product F x RA x TA, and 0 over budget. `ceiling`
     is the F of independently retrained models and `share_of_ceiling` F over it. `epsilons` are those of the examples,
-    in their order. `notes` say in words what the figures do not.
+    in their order. `notes` are caveats in words.
     """
 
     forgetting: Estimate
@@ -160,7 +160,7 @@ def _notes(
     if not known:
         notes.append(f"Fewer than {ENOUGH} models of a kind: the intervals of F cover every possible value.")
     if i is None:
-        notes.append("No independently retrained models: how far F is from a perfect unlearner's is not known.")
+        notes.append("No independently retrained models: the distance of F from a perfect unlearner's is unknown.")
     elif i.shape[1] != u.shape[1]:
         notes.append(f"The ceiling is of {i.shape[1]} models and F of {u.shape[1]}: F depends on that number.")
     if u.shape[1] != r.shape[1]:
@@ -172,7 +172,7 @@ def _pair(unlearned: ArrayLike, retrained: ArrayLike, whose: str = "unlearned mo
     u, r = confidences(unlearned, whose), confidences(retrained, "retrained models")
     if len(u) != len(r):
         raise DataError(
-            f"The {whose} and the retrained models were not asked for the same examples",
+            f"The {whose} and the retrained models do not have the same examples",
             seen=f"{len(u)} and {len(r)} examples",
         )
     return u, r
@@ -208,7 +208,7 @@ def _accuracy_ratio(
         array = np.asarray(values, dtype=np.float64)
         if array.shape != (models,) or not np.all((array >= 0) & (array <= 1)):
             raise DataError(
-                f"The {which} accuracies do not fit",
+                f"The {which} accuracies do not match",
                 seen=f"shape {array.shape}, {array.min(initial=np.inf):.3g} to {array.max(initial=-np.inf):.3g}",
                 allowed=f"one for each of {models} models, from 0 to 1",
             )

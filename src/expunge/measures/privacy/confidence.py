@@ -60,7 +60,7 @@ def logit_scaled_confidence(logits: ArrayLike, labels: ArrayLike) -> np.ndarray:
 
 
 def confidences(values: ArrayLike, whose: str, at_least: int = 2) -> np.ndarray:
-    """(examples, models) confidences as float64, checked: a finite number for each, from at least so many models."""
+    """(examples, models) confidences as float64, checked: a finite number for each, from at least this many models."""
     array = np.asarray(values)
     if array.ndim != 2 or array.shape[0] == 0:
         raise DataError(f"Confidences of {whose} have the wrong shape", seen=array.shape, allowed="(examples, models)")
@@ -86,7 +86,7 @@ def confidences(values: ArrayLike, whose: str, at_least: int = 2) -> np.ndarray:
 def graded_confidences(values: ArrayLike, whose: str, at_least: int = 2) -> np.ndarray:
     """`confidences` for attacks that fit a density: refused if all are 0 or 1.
 
-    Whether an answer was right is no confidence: its variance is often 0, and a density fitted to it says little.
+    Whether an answer was right is not confidence: its variance is often 0, and a density fitted to it says little.
     """
     array = confidences(values, whose, at_least)
     if np.all((array == 0) | (array == 1)):

@@ -1,8 +1,8 @@
-"""Membership inference over a population: can a simple classifier tell forget examples from ones never seen?
+"""Membership inference over a population: can a simple classifier distinguish forget examples from unseen ones?
 
 It overestimates safety. One rule is fitted for all examples, from outputs of one model, so examples that leak are
-outvoted by those that do not; per-example attacks (U-LiRA, RULI) find more (Hayes et al. 2024, arXiv:2403.01218). An AUC
-of 0.5 here is necessary for forgetting and far from sufficient. Say so wherever the figure is shown: `NOTE` does.
+outvoted by those that do not; per-example attacks (U-LiRA, RULI) find more (Hayes et al. 2024, arXiv:2403.01218). An
+AUC of 0.5 here is necessary for forgetting and far from sufficient. Say so wherever the figure is shown: `NOTE` does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RIDGE = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
-    """What the population attack found; `scores_*` are the out-of-fold probabilities of being a forget example."""
+    """The results of the population attack; `scores_*` are the out-of-fold probabilities of being a forget example."""
 
     auc: Estimate
     tpr_1_percent: Estimate
@@ -50,7 +50,7 @@ def features(logits: ArrayLike, labels: ArrayLike) -> np.ndarray:
     p = softmax(logits)
     label = np.asarray(labels)
     if p.ndim != 2 or label.shape != p.shape[:1]:
-        raise DataError("Logits and labels do not fit", seen=f"{p.shape} and {label.shape}")
+        raise DataError("Logits and labels do not match", seen=f"{p.shape} and {label.shape}")
     loss = -np.log(p[np.arange(len(p)), label] + TINY)
     entropy = -(p * np.log(p + TINY)).sum(1)
     return np.stack((loss, entropy, p.max(1)), axis=1)
@@ -65,7 +65,7 @@ def membership(forget: ArrayLike, test: ArrayLike, seed: int = 0) -> Membership:
 
     Args:
         forget: (examples, features) of the forget set, see `features`; `test`: the same of examples never seen, best of
-            the same classes, or the attack finds classes and no membership.
+            the same classes, or the attack finds classes instead of membership.
 
     Returns AUC with DeLong's interval, and true positives at 1 % false ones with a bootstrap interval; with fewer than
     100 test examples that means no false one. Groups weigh the same in the fit. Raises DataError for fewer than 4.
@@ -73,7 +73,7 @@ def membership(forget: ArrayLike, test: ArrayLike, seed: int = 0) -> Membership:
     x = [np.asarray(values, dtype=np.float64) for values in (forget, test)]
     fewest = min(len(values) for values in x)
     if any(values.ndim != 2 for values in x) or x[0].shape[1] != x[1].shape[1]:
-        raise DataError("Features do not fit", seen=f"{x[0].shape} and {x[1].shape}", allowed="(examples, features)")
+        raise DataError("Features do not match", seen=f"{x[0].shape} and {x[1].shape}", allowed="(examples, features)")
     if fewest < 4:
         raise DataError("Too few examples for an attack", seen=fewest, allowed="at least 4 in each group")
     if not all(np.all(np.isfinite(values)) for values in x):

@@ -1,4 +1,4 @@
-"""What a per-example attack found over all examples and models, with intervals over examples."""
+"""Results of a per-example attack over all examples and models, with intervals over examples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class PerExampleAttack:
-    """An attack that was made on every example with models that had it unlearned (or in another state) and others.
+    """Results of an attack on every example with models that unlearned it (or in another state) and others.
 
     `accuracy` is the share of right guesses, both groups counting half: 0.5 is chance. `auc`, `tpr_1_percent` and
     `tpr_1_permille` (true positives at 1 % and 0.1 % false ones) pool the scores of all examples. Intervals (95 %)

@@ -1,4 +1,4 @@
-"""How sure forgetting quality is: over the models that were trained, and over the forget examples.
+"""Uncertainty of forgetting quality: over the trained models, and over the forget examples.
 
 Epsilon is a maximum over attacks, and F the mean of a step function of it. Drawing models with replacement makes ties,
 on which attacks do better, so such draws of F lie far below F. Instead each draw takes half of the models without

@@ -1,4 +1,4 @@
-"""How well a score tells two groups apart: area under the ROC curve and its beginning."""
+"""How well a score separates two groups: area under the ROC curve and its beginning."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def delong(positive: ArrayLike, negative: ArrayLike) -> Estimate:
     """Area with its 95 % interval for independent scores (DeLong et al. 1988, Biometrics 44, 837).
 
     The area is the probability that a positive score lies above a negative one, ties counting half.
-    The normal interval is taken on the logit scale, so it stays within 0 and 1. Groups that are distinguished without an
-    error have no variance; there the interval is that of the rule of three for the smaller group.
+    The normal interval is taken on the logit scale, so it stays within 0 and 1. Groups that are distinguished without
+    an error have no variance; there the interval is that of the rule of three for the smaller group.
     """
     p, n = _groups(positive, negative)
     of_positive, of_negative = placements(p, n), 1 - placements(n, p)
@@ -66,10 +66,10 @@ def area_difference(
     Placements that belong together are summed before their variance is taken (Obuchowski 1997, Biometrics 53, 567).
 
     Args:
-        positive, negative: placements of the first score: for each positive the share of negatives below it, and for each
-            negative the share of positives above it. other_positive, other_negative: of the second.
-        paired: whether both scores are of the same positives. The negatives are the same.
-        groups: which positives of the first score, of the second, and which negatives belong together; None: none do.
+        positive, negative: placements of the first score: for each positive the share of negatives below it, and for
+            each negative the share of positives above it. other_positive, other_negative: of the second.
+        paired: whether both scores have the same positives. The negatives are the same.
+        groups: groups of the positives of the first score, of the second, and of the negatives; None: no groups.
     """
     p, n, q, m = (np.asarray(v, np.float64) for v in (positive, negative, other_positive, other_negative))
     value = float(p.mean() - q.mean())
@@ -133,7 +133,7 @@ class WeightedCurve:
         self._positive = positive[self._order]
 
     def area_and_rates(self, weights: np.ndarray, fprs: tuple[float, ...]) -> tuple[float, ...]:
-        """Area, then the TPR at each FPR, of observations with weights (n,); NaN where a group has no weight."""
+        """Area, then the TPR at each FPR, of observations with weights (n,); NaN if a group has no weight."""
         weight = weights[self._order].astype(np.float64)
         hits = np.append(0.0, np.cumsum(weight * self._positive)[self._ends])
         alarms = np.append(0.0, np.cumsum(weight * ~self._positive)[self._ends])

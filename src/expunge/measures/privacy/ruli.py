@@ -4,8 +4,8 @@ Source: Naderloui et al. 2025 (arXiv:2506.13009, USENIX Security). For every exa
 shadow models in each role are smoothed by a Gaussian kernel of bandwidth 1; an observed confidence has the score
 p_unlearned / (p_unlearned + p_out).
 
-- Privacy: can one tell an unlearned example from one that the model never saw?
-- Efficacy: can one tell the unlearned model from one retrained without the example?
+- Privacy: can an unlearned example be distinguished from one that the model never saw?
+- Efficacy: can the unlearned model be distinguished from one retrained without the example?
 
 The authors evaluate on examples that are most memorised, mixed with protected ones: on a random forget set the attack
 shows less than it can.
@@ -25,7 +25,7 @@ BANDWIDTH = 1.0
 
 def ruli(unlearned: ArrayLike, out: ArrayLike, seed: int = 0) -> PerExampleAttack:
     """Attacks every model with densities that were made without it, and without the other group's of the same number,
-    so that with as many models of each kind no difference looks like none. AUC 0.5 is best.
+    so that with equal numbers of models no difference shows as none. AUC 0.5 is best.
 
     Args:
         unlearned: (examples, N) logit-scaled confidences under shadow models that unlearned the example; N at least 2.

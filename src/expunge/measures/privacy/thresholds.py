@@ -1,6 +1,6 @@
 """The attacks of the 2023 unlearning challenge on one example, and the epsilon that they show.
 
-An attack sees the confidence of one model and says from which of two sets of models it comes. The challenge has two
+An attack sees the confidence of one model and guesses from which of two sets of models it comes. The challenge has two
 families: one threshold, and an interval with both ends on a grid. Their grids have about 160,000 members, but what an
 attack does to N + M observed confidences depends only on which ones it separates. So here the confidences are
 sorted, the grid is asked which ones it can separate, and counting is done once for each such choice.
@@ -66,7 +66,7 @@ def _separable(distinct: np.ndarray, start: np.ndarray, stop: np.ndarray, number
 def _points_up_to(values: np.ndarray, start: np.ndarray, stop: np.ndarray, number: int) -> np.ndarray:
     """(rows, D) how many of a row's points are at most each value.
 
-    Division tells, except where a value lies so near to a point that rounding decides; there the point is made.
+    Computed by division, except if a value is so close to a point that rounding matters; then the point is computed.
     """
     step = (stop - start) / max(number - 1, 1)
     safe = np.where(step > 0, step, 1.0)
@@ -87,7 +87,7 @@ def _points_up_to(values: np.ndarray, start: np.ndarray, stop: np.ndarray, numbe
 
 @dataclass(frozen=True, slots=True)
 class Attacks:
-    """What the two families can separate of one example's confidences.
+    """The separations of one example's confidences by the two families.
 
     An attack calls the distinct values from `low[k]` up to but not with `high[k]` positive. `unlearned_positive[k]`
     says which set it takes for the positive one. `distinct` are the sorted values of both sets.
@@ -142,7 +142,7 @@ def find_attacks(unlearned: np.ndarray, retrained: np.ndarray) -> Attacks:
 
 
 def attack_epsilons(attacks: Attacks, unlearned_below: np.ndarray, retrained_below: np.ndarray) -> np.ndarray:
-    """Largest epsilon (...,) over attacks, not capped; 0 where every attack is dropped.
+    """Largest epsilon (...,) over attacks, not capped; 0 if every attack is dropped.
 
     Args:
         unlearned_below: (..., D + 1) how many unlearned confidences are among the first d distinct values.

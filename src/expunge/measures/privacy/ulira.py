@@ -20,8 +20,8 @@ FLOOR = 1e-3
 def ulira(unlearned: ArrayLike, held_out: ArrayLike, seed: int = 0) -> PerExampleAttack:
     """Attacks every model with Gaussians that were fitted without it.
 
-    From the other group one model is left out as well, that of the same number. So with N = M both Gaussians come from
-    as many models, and groups without a difference are distinguished no better and no worse than by chance.
+    One model of the other group is left out as well, that of the same number. So with N = M both Gaussians come from
+    the same number of models, and groups without a difference are distinguished no better and no worse than by chance.
 
     Args:
         unlearned: (examples, N) logit-scaled confidences where the model was trained with the example and unlearned it;
@@ -29,7 +29,7 @@ def ulira(unlearned: ArrayLike, held_out: ArrayLike, seed: int = 0) -> PerExampl
         held_out: (examples, M) where the model never saw it (and unlearned other examples, if the attack is to see the
             method's own effect on all that it unlearns); M at least 3. Rows of both may come from unlike models.
 
-    Raises DataError for booleans or zeros and ones: Gaussians of right and wrong answers are no U-LiRA.
+    Raises DataError for booleans or zeros and ones: Gaussians of right and wrong answers are not U-LiRA.
     """
     u, o = graded_pair(unlearned, held_out, 3)
     of_u, of_o = _fit_without_each(u), _fit_without_each(o)

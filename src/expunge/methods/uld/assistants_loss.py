@@ -1,4 +1,4 @@
-"""What ULD's assistant is trained with."""
+"""The loss of ULD's assistant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from expunge.train.step import Loss, Step
 
 
 class AssistantsLoss(Method):
-    """The forget set is remembered, and of the retain set nothing is said: see `ULD`."""
+    """Remember the forget set, and be uniform on the retain set: see `ULD`."""
 
     retain_weight: NonNegativeFloat = 5.0
     "beta"

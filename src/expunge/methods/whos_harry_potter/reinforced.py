@@ -50,7 +50,7 @@ class Reinforced:
             self._switch(False)
 
     def _switch(self, on: bool) -> None:
-        """Switch the adapter, where there is one."""
+        """Switch the adapter, if there is one."""
         if self.settings.adapter:
             switch(self.base.model, on)
 

@@ -1,1 +1,1 @@
-"""Attacks that are the same for models of every kind: one file each, found by being here."""
+"""Attacks that are the same for models of every kind: one file each; every file here is found."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from expunge.runs.attacks.weights import Change, OfWeights, WeightSide
 
 SHARES = (0.1, 0.2)
-"of the way back to the base model"
+"shares of the way back to the base model"
 
 
 class Interpolation(OfWeights):
@@ -27,7 +27,7 @@ class Interpolation(OfWeights):
         return [f"{share:.0%} of the way" for share in SHARES]
 
     def missing(self, side: WeightSide) -> str | None:
-        if not side.retrained:  # what the base's weights bring is of the forget set alone
+        if not side.retrained:  # the base's weights only know the forget set
             return "it needs a retrained model as the control: give --control MODEL"
         return side.unlike_base()
 

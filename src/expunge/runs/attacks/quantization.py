@@ -13,13 +13,13 @@ from expunge.runs.work import Work
 
 
 class Quantization(OfWeights):
-    """Weights rounded to 8 and 4 bits (Zhang et al. 2024, arXiv:2410.16454, of language models)."""
+    """Weights rounded to 8 and 4 bits (Zhang et al. 2024, arXiv:2410.16454, for language models)."""
 
     name = "quantize"
     title = "Quantization"
     sentence = (
-        "The weights of all layers are rounded to 8 and to 4 bits, as they are to save memory. A change that is smaller than "
-        "a step of that rounding is undone by it."
+        "The weights of all layers are rounded to 8 and to 4 bits, as they are to save memory. A change that is "
+        "smaller than a step of that rounding is undone by it."
     )
     order = 10
     version = 3
@@ -31,7 +31,7 @@ class Quantization(OfWeights):
         return list(roundings(task, side).values())
 
     def notes(self, side: WeightSide) -> dict[str, object]:
-        """How much of the change from the base model each rounding keeps, from 0 to 1: known before it is tried."""
+        """Share of the change from the base model that each rounding keeps, from 0 to 1: known in advance."""
         task = side.look()
         base, after = side.matrices(side.base()), side.matrices(task)
         kept: dict[str, object] = {}
@@ -50,7 +50,7 @@ class Quantization(OfWeights):
 
 
 def roundings(task: Any, side: WeightSide) -> dict[str, Change]:
-    """Every rounding in words, with what it makes of a matrix of this model."""
+    """Every rounding in words, with its effect on a matrix of this model."""
     turned = side.by_column(task)
 
     def change(rounding: Rounding, name: str, weight: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What attacks that change the weights once, without training, share, whatever kind of model it is."""
+"""Shared by attacks that change the weights once, without training, for every kind of model."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from expunge.runs.audit import Trial
 from expunge.runs.work import Piece, Work
 
 Change = Callable[[str, Tensor], Tensor]
-"what is made of a matrix, given its name and itself"
+"function of a matrix's name and the matrix to the changed one"
 
 
 class WeightSide(Protocol):
-    """What such an attack asks of one side of an audit, of any kind of model.
+    """What such an attack needs from one side of an audit, for any kind of model.
 
     Attributes:
-        look, fresh, base: give the model for looking, a copy that may be changed, and the base model for looking; as tasks
-            with a `model`.
+        look, fresh, base: return the model for inference, a copy that may be changed, and the base model for inference;
+            as tasks with a `model`.
         retrained: whether the control is a model that was trained without the forget set.
-        seed: decides every draw.
-        show: called with (share, what is done).
+        seed: seed of every draw.
+        show: called with (share done, current work).
     """
 
     @property
@@ -46,16 +46,16 @@ class WeightSide(Protocol):
         """The matrices that tools quantise and prune, by name."""
 
     def by_column(self, task: Any) -> Set[str]:
-        """Names of those that hold a column for each output, and not a row as `nn.Linear` does."""
+        """Names of those with a column for each output, instead of a row as in `nn.Linear`."""
 
     def roundings(self) -> Mapping[str, Rounding]:
-        """Roundings that such models are stored with, in words."""
+        """Quantisations that such models are stored with, in words."""
 
     def unlike_base(self) -> str | None:
-        """How the form of the weights differs from the base model's, in words; None where it does not."""
+        """How the shapes of the weights differ from the base model's, in words; None if they do not."""
 
     def asking(self) -> float:
-        """Tokens, or pictures, that are read where everything is asked for once."""
+        """Tokens, or pictures, read when everything is asked for once."""
 
     def trial(self, task: Any, setting: str) -> Trial:
         """What a model knows."""
@@ -66,11 +66,12 @@ class OfWeights(AnyAttack[WeightSide]):
 
     @abstractmethod
     def settings(self, side: WeightSide) -> Sequence[str]:
-        """What is done, in words."""
+        """Description of each setting."""
 
     @abstractmethod
     def changes(self, task: Any, side: WeightSide) -> Iterable[Change]:
-        """What each setting makes of a matrix by its name: called with the matrices in the order of `matrices`."""
+        """The function of each setting from a matrix to the changed one: called with the matrices in the order of
+        `matrices`."""
 
     def pieces(self, side: WeightSide) -> list[Piece]:
         return [
@@ -92,7 +93,7 @@ class OfWeights(AnyAttack[WeightSide]):
 
 
 def held(weight: Tensor) -> Tensor:
-    """A copy in the narrowest type that holds the same numbers: weights that were stored in 16 bits take half."""
+    """A copy in the narrowest type that holds the same numbers: weights stored in 16 bits take half."""
     for dtype in (torch.bfloat16, torch.float16):
         narrow = weight.to(dtype)
         if torch.equal(narrow.to(weight.dtype), weight):

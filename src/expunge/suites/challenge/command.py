@@ -19,9 +19,9 @@ class Making:
     models: int = 32
     "Models of each kind: unlearned by each method, retrained, and retrained for the ceiling."
     seed: int = 0
-    "Decides the split, and with it the forget set; and every model."
+    "Seed of the split, and with it the forget set; and of every model."
     workers: int | None = None
-    "Processes; if not given, one for each core, and a single one on a GPU."
+    "Processes; default: one for each core, and a single one on a GPU."
     ray: bool = False
     "Use the Ray cluster that RAY_ADDRESS names, or a local one."
 
@@ -44,19 +44,20 @@ def challenge(
 
         expunge suite challenge --data FACES --methods kookmin,scrub,fine_tune --forget "random:0.02" --models 16
 
-    Models are made in processes of this machine, one a core, or on a Ray cluster; finished models are saved, and the same
-    command resumes. More models or methods may be added later. Fields of the recipe can be given as --PART.FIELD VALUE.
+    Models are made in processes of this machine, one per core, or on a Ray cluster; finished models are saved, and the
+    same command resumes. More models or methods may be added later. Fields of the recipe can be given as --PART.FIELD
+    VALUE.
 
     Parameters
     ----------
     data:
         Pictures: a folder of class folders, a CSV, a sheet layout, an .npz, or a Hugging Face dataset id.
     forget:
-        What is to be forgotten: a query, a file of ids, class:NAME, identity:COLUMN:COUNT or random:SHARE.
+        What to forget: a query, a file of ids, class:NAME, identity:COLUMN:COUNT or random:SHARE.
     methods:
-        Names with commas between them, or all.
+        Names separated by commas, or all.
     pictures:
-        Use the first so many pictures of the data.
+        Use only this many pictures of the data, from the start.
     out:
         The contest's folder.
     """

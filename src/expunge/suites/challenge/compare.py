@@ -23,7 +23,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Place:
-    """A method in one contest; `state` says why its score is 0, where it is so."""
+    """A method in one contest; `state` is the reason for a score of 0, if so."""
 
     share: Pair
     retain: Pair
@@ -36,7 +36,7 @@ class MethodLine:
     """A method over all contests.
 
     Attributes:
-        places: one a contest; None where it did not take part.
+        places: one per contest; None if it did not take part.
         mean: of F over the ceiling; None unless it kept to the budget in every contest.
         lowest: retain and test ratio of the contest where they are lowest.
         same_settings: whether it took part with the same settings everywhere.
@@ -51,7 +51,7 @@ class MethodLine:
 
 @dataclass(frozen=True)
 class ContestComparison:
-    """`names` of the contests, `facts` about them as (name, one text a contest), and the methods, best mean first."""
+    """`names` of the contests, `facts` about them as (name, one text per contest), and the methods, best mean first."""
 
     names: tuple[str, ...]
     facts: tuple[tuple[str, tuple[str, ...]], ...]

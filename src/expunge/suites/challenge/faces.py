@@ -1,4 +1,4 @@
-"""Pictures of the forget set for a page, from the data where it still lies on this machine; never from a hub."""
+"""Pictures of the forget set for a page, from the data if it is still on this machine; never from a hub."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SIDE = 96
 
 
 def faces(recipe: Mapping[str, Any], wanted: Mapping[str, str | None]) -> dict[str, str]:
-    """`data:` URIs (JPEG, `SIDE` pixels) of pictures by id; what is not there, or not what it was, is left out.
+    """`data:` URIs (JPEG, `SIDE` pixels) of pictures by id; missing or changed ones are left out.
 
     Args:
-        recipe: the fields of the recipe: `data` and `images` say where and how pictures are read.
-        wanted: the class of each picture by its id. A picture that has another class now is not the same picture.
+        recipe: the fields of the recipe: `data` and `images` describe how pictures are read.
+        wanted: the class of each picture by its id. A picture with another class now is not the same picture.
     """
     source, settings = os.path.expanduser(str(recipe.get("data") or "")), recipe.get("images") or {}
     if not wanted or not source or not Path(source).exists():

@@ -1,4 +1,4 @@
-"""The figures of a contest, from the models that it has finished."""
+"""The figures of a contest, from its finished models."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ ATTACKED = 8
 def contest_figures(
     folder: Path, sets: ImageSets, methods: Mapping[str, dict[str, Any]], models: int, budget: float
 ) -> dict[str, Any]:
-    """{"ceiling": row, "methods": [row, ...], "diverged": [...]}, best score first; a row is what `contest.json` keeps.
+    """{"ceiling": row, "methods": [row, ...], "diverged": [...]}, best score first; a row as in `contest.json`.
 
-    A method with a diverged model is among the diverged ones: its score is 0, and it has no figures.
-    Every method is compared with the same retrained models; the ceiling is that of as many independent ones.
+    A method with a diverged model is listed as diverged: its score is 0, and it has no figures.
+    Every method is compared with the same retrained models; the ceiling is that of the same number of independent ones.
     """
     oracle, independent = (read_group(folder, name, models) for name in (RETRAINED, INDEPENDENT))
     labels = {name: sets.tensors[name].labels.numpy() for name in ("forget", "retain", "test")}
@@ -47,7 +47,7 @@ def contest_figures(
         else:
             rows.append({**about, **figures_of(group, oracle, independent, labels, budget)})
     rows.sort(key=lambda row: (-row["score"]["value"], -row["forgetting"]["value"]))
-    # The independent oracles' compute is that of retraining: their row is what a perfect unlearner would show.
+    # The independent oracles' compute is that of retraining: their row is that of a perfect unlearner.
     ceiling = figures_of(independent, oracle, None, labels, np.inf)
     return {
         "models": models,
@@ -125,7 +125,7 @@ def _means(accuracies: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def _estimate(found: Estimate | None) -> dict[str, float | None] | None:
-    """None for a limit that is not known."""
+    """None for an unknown limit."""
     if found is None:
         return None
     return {name: value if np.isfinite(value) else None for name, value in found._asdict().items()}

@@ -1,6 +1,6 @@
 """Many independent computations: in processes of this machine, or on a Ray cluster. The results are the same bits.
 
-Every job runs on one thread of a process that ran nothing else but jobs, and depends on its arguments alone.
+Every job runs on one thread of a process that only runs jobs, and depends only on its arguments.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def run_jobs(
         function: at the top level of a module; it and the jobs are sent to other processes.
         workers: processes; default: one for each processor core.
         ray: use the Ray cluster that `RAY_ADDRESS` names, or a local one.
-        option: what the command calls `workers`, for an error's next step.
+        option: the command's name for `workers`, for an error's next step.
 
     Raises:
-        RunError: Ray is wanted and not installed, or a process was killed (for want of memory, say).
+        RunError: Ray is wanted and not installed, or a process was killed (for lack of memory, for example).
     """
     if not jobs:
         return
@@ -46,7 +46,7 @@ def run_jobs(
         yield from _on_ray(function, jobs, option)
         return
     count = min(workers or os.cpu_count() or 1, len(jobs))
-    # Spawned, not forked: a fork copies threads' locks, and what torch set up.
+    # Spawned, not forked: a fork copies threads' locks, and torch's state.
     with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_work_alone) as pool:
         pending: dict[Future[R], J] = {}
         try:
@@ -73,8 +73,8 @@ def _finished(pending: dict[Future[R], J]) -> Iterator[tuple[J, R]]:
 
 def _killed(option: str) -> RunError:
     return RunError(
-        "a worker process was killed, perhaps for want of memory",
-        next_step=f"run the command again: what is finished stays; give fewer {option}",
+        "a worker process was killed, perhaps for lack of memory",
+        next_step=f"run the command again: finished work is kept; give fewer {option}",
     )
 
 

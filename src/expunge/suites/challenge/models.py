@@ -1,4 +1,4 @@
-"""The models of a contest: unlearned by each method, and retrained; each is a job with a result file of its own."""
+"""The models of a contest: unlearned by each method, and retrained; each is a job with its own result file."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from expunge.train.unchanged import must_change
 INDEPENDENT = "independent"
 "as many more oracles as there are in `RETRAINED`, for the ceiling"
 SETTINGS = "settings.yaml"
-"each method's settings in the contest, beside this file"
+"each method's settings in the contest, next to this file"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One model to make: unlearned with a method's settings, or retrained where there are none."""
+    """One model to make: unlearned with a method's settings, or retrained if there are none."""
 
     folder: str
     recipe: dict[str, Any]
@@ -61,10 +61,10 @@ def contest_methods(names: str) -> dict[str, dict[str, Any]]:
     """Methods of the contest with their settings: {name: {"method": {...}, "unlearning": {...}}}.
 
     Args:
-        names: `all`, or names with commas between them.
+        names: `all`, or names separated by commas.
 
     Raises:
-        RecipeError: a name that is no method for classifiers.
+        RecipeError: a name that is not a method for classifiers.
     """
     able = [name for name in built_in() if "image_classifier" in method_class(name).needs.kinds]
     wanted = able if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
@@ -76,7 +76,7 @@ def contest_methods(names: str) -> dict[str, dict[str, Any]]:
             raise RecipeError(
                 f"the method {name} does not work on image classifiers",
                 allowed=", ".join(able),
-                next_step="expunge methods says what each works on",
+                next_step="expunge methods lists what each works on",
             )
         own = settings.get(name) or {}
         found[name] = {
@@ -112,7 +112,7 @@ def _sets(recipe: str) -> ImageSets:
 
 
 def make_model(job: Job) -> float:
-    """Train or unlearn one model and save its outputs; returns the seconds it took.
+    """Train or unlearn one model and save its outputs; return the seconds.
 
     An unlearned model that diverged, or that the method did not change, is cached with the reason and not retried.
 
@@ -183,7 +183,7 @@ class Group:
 
 
 def read_group(folder: Path, group: str, models: int) -> Group:
-    """What the first `models` models of a group say."""
+    """The outputs of the first `models` models of a group."""
     logits: dict[str, list[np.ndarray]] = {}
     share, seconds, diverged = [], [], []
     for seed in range(models):

@@ -26,7 +26,7 @@ PLACES = [(5, 0, "left", "center"), (-5, 0, "right", "center"), (0, 6, "center",
           (8, 14, "left", "bottom"), (8, -14, "left", "top"), (-8, 14, "right", "bottom"), (-8, -14, "right", "top"),
           (10, 24, "left", "bottom"), (10, -24, "left", "top"), (-10, 24, "right", "bottom"), (-10, -24, "right", "top")
           ]  # fmt: skip
-"where a point's name may stand: points to the right and above, and its alignment; the first free one is taken"
+"possible places of a point's name: points to the right and above, and its alignment; the first free one is taken"
 
 
 def utility(row: Mapping[str, Any]) -> float:
@@ -35,7 +35,7 @@ def utility(row: Mapping[str, Any]) -> float:
 
 
 def quality(name: str, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, Any], known: bool) -> Markup:
-    """F of every method against its utility, with the ceiling; `known`: whether the intervals of F say anything."""
+    """F of every method against its utility, with the ceiling; `known`: whether the intervals of F are meaningful."""
 
     def paint() -> Figure:
         figure = Figure(figsize=(WIDTH, 4.3))
@@ -74,7 +74,7 @@ def quality(name: str, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, 
 
 
 def name_points(axis: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Write each point's name beside it, where it covers no other name and no point."""
+    """Write each point's name next to it, without covering another name or point."""
     figure = axis.figure
     scale = 72 / figure.dpi
     at = [tuple(scale * value for value in axis.transData.transform((x, y))) for x, y, _ in points]
@@ -82,7 +82,7 @@ def name_points(axis: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     (left, bottom), (right, top) = (
         tuple(scale * v for v in corner) for corner in axis.get_window_extent().get_points()
     )
-    for line in axis.lines:  # names stand off the ceiling and the intervals where they can
+    for line in axis.lines:  # names avoid the ceiling and the intervals if possible
         ends = scale * line.get_transform().transform(line.get_xydata())
         taken.append((*(ends.min(0) - 0.5), *(ends.max(0) + 0.5)))
     for i in sorted(range(len(points)), key=lambda i: -points[i][1]):
@@ -116,7 +116,8 @@ def _meet(a: Box, b: Box) -> bool:
 def epsilons(name: str, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, Any], models: int) -> Markup:
     """Histograms of epsilon over the forgotten pictures, one panel a method, with that of the ceiling as a line.
 
-    The last bar holds what lies beyond the largest epsilon that an attack with an error can show of so many models.
+    The last bar is for values beyond the largest epsilon that an attack with an error can show with this number of
+    models.
     """
     last = math.ceil(2 * math.log(max(3, models))) / 2
     edges = np.arange(0, last + 1.01, 0.5)

@@ -1,4 +1,4 @@
-"""`report.html` of a contest, from its folder alone, and from pictures where the data still lies on this machine."""
+"""`report.html` of a contest, from its folder, and from the pictures if the data is still on this machine."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from expunge.suites.challenge.plots import Panel
 from expunge.suites.challenge.suite import FIGURES, RESULTS, RETRAINED
 
 SHOWN = 12
-"pictures shown of those that leak most"
+"number of pictures shown, those that leak most"
 DRAWN = 3
-"methods, the best, whose confidences are drawn"
+"number of methods, the best, whose confidences are drawn"
 SEPARATED = 50.0
-"epsilon of models that an attack tells apart without an error"
+"epsilon of models that an attack separates without an error"
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A forgotten picture and what its confidences give away."""
+    """A forgotten picture and the leak of its confidences."""
 
     name: str
     kind: str | None
@@ -50,7 +50,7 @@ class Leak:
 
 
 def read_figures(folder: RunFolder) -> dict[str, Any]:
-    """What `contest.json` holds. Raises `RunError` where the contest has not ended."""
+    """The content of `contest.json`. Raises `RunError` if the contest has not ended."""
     path = folder.path / FIGURES
     if not path.is_file():
         raise RunError(
@@ -62,14 +62,14 @@ def read_figures(folder: RunFolder) -> dict[str, Any]:
 
 
 def read_recipe(folder: RunFolder) -> tuple[str, dict[str, Any]]:
-    """The recipe's text and its fields; none where it is damaged."""
+    """The recipe's text and its fields; none if damaged."""
     text = folder.recipe.read_text(encoding="utf-8", errors="replace")
     loaded = yaml.safe_load(text)
     return text, loaded if isinstance(loaded, dict) else {}
 
 
 def render_contest(folder: RunFolder) -> Path:
-    """Write `report.html` of a contest and return its path. Raises `RunError` where it has no figures yet."""
+    """Write `report.html` of a contest and return its path. Raises `RunError` if it has no figures yet."""
     storage.write_text(folder.report, contest_page(folder))
     return folder.report
 
@@ -78,7 +78,7 @@ def contest_page(folder: RunFolder) -> str:
     """The page of a contest as HTML: it loads nothing, needs no script, prints on A4; equal files give equal bytes.
 
     Raises:
-        RunError: `folder` is no contest's folder, or the contest has not ended.
+        RunError: `folder` is not a contest's folder, or the contest has not ended.
     """
     figures = read_figures(folder.require())
     text, recipe = read_recipe(folder)
@@ -109,7 +109,7 @@ def contest_page(folder: RunFolder) -> str:
 
 
 def estimate(found: Mapping[str, float | None] | None, digits: int = 3) -> tuple[str, str]:
-    """(value, interval) of an estimate, formatted; a limit that is not known leaves no interval."""
+    """(value, interval) of an estimate, formatted; without an interval if a limit is unknown."""
     if found is None or found["value"] is None:
         return "–", ""
     low, high = found["low"], found["high"]
@@ -122,7 +122,7 @@ def epsilon(value: float) -> str:
 
 
 def leaks(figures: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[Leak]:
-    """The pictures with the largest epsilon over all methods; of equal ones those that most methods leak first."""
+    """The pictures with the largest epsilon over all methods; ties by the number of methods that leak them."""
     rows = figures["methods"]
     table = np.array([row["epsilons"] for row in rows], dtype=float)
     largest, median = table.max(0), np.median(table, 0)
@@ -146,7 +146,7 @@ def leaks(figures: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[Leak]:
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is said of single methods; a note that all share is said once, without their names."""
+    """Notes on single methods; a note shared by all is given once, without names."""
     found: dict[str, list[str]] = {}
     for row in rows:
         for note in row.get("notes", []):
@@ -155,7 +155,7 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _confidences(results: Path, figures: Mapping[str, Any]) -> Markup | None:
-    """The leakiest and the median picture of the best methods; None where the models' outputs are not all there."""
+    """The leakiest and the median picture of the best methods; None if some of the models' outputs are missing."""
     labels, models = figures.get("forget_labels"), int(figures["models"])
     if labels is None or not figures["methods"]:
         return None
@@ -187,6 +187,6 @@ def confidences(group: Path, models: int, labels: Sequence[int]) -> np.ndarray:
 
 
 def _settings(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """A method's settings in the contest, those that are not its defaults."""
+    """A method's non-default settings in the contest."""
     own = {key: value for key, value in (settings.get("method") or {}).items() if key != "name"}
     return [*own.items(), *(settings.get("unlearning") or {}).items()]

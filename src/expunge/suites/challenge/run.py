@@ -1,11 +1,11 @@
-"""The 2023 unlearning challenge on any pictures: many models unlearned by each method, and as many retrained.
+"""The 2023 unlearning challenge on any pictures: many models unlearned by each method, and the same number retrained.
 
 Source: Triantafillou et al. 2024 (arXiv:2406.09073) and the metric's description, which `measures.privacy.challenge`
 computes.
 
-The contest's folder holds `recipe.yaml` (what is run), `stages/` (the model that forgets), `results/GROUP/SEED.npz` (one
+The contest's folder holds `recipe.yaml`, `stages/` (the base model), `results/GROUP/SEED.npz` (one
 finished model each: its outputs on forget, retain and test pictures), `contest.json` (the figures) and `report.html`. A
-contest that was interrupted resumes with what is missing; more models or methods may be added to it later.
+interrupted contest resumes with the missing ones; more models or methods may be added to it later.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def run_contest(
     ray: bool = False,
     show: Silent | None = None,
 ) -> dict[str, Any]:
-    """Make every model that is missing, compute the figures, and write `contest.json`; the figures.
+    """Make every missing model, compute the figures, write `contest.json`, and return the figures.
 
     Args:
-        methods: as `contest_methods` gives them.
+        methods: from `contest_methods`.
         models: of each kind: unlearned by each method, retrained, and retrained for the ceiling.
     """
     show, recipe = show or Silent(), resolve_paths(recipe)
@@ -91,20 +91,20 @@ def run_contest(
 
 
 def processes(wanted: int | None) -> int | None:
-    """How many processes make models: as wanted; one on a GPU, whose memory all would share; else None, one a core."""
+    """Number of processes: as wanted; one on a GPU, whose memory all would share; else None, one per core."""
     return 1 if wanted is None and found_device().type != "cpu" else wanted
 
 
 def hold_pictures(folder: RunFolder, sets: ImageSets) -> None:
-    """Note which pictures the models are made of, or see that they are those of the models that are there.
+    """Note the pictures of the models, or check that they are those of the existing models.
 
     Raises:
-        RunError: the data was changed since the contest began.
+        RunError: the data has changed since the contest began.
     """
     path, digests = folder.path / RESULTS / "sets.json", sets.digests()
     if path.is_file() and storage.read_json(path) != digests:
         raise RunError(
-            f"{folder.path} holds models of other pictures: the data was changed since",
+            f"{folder.path} has models of other pictures: the data has changed since",
             next_step="undo the change, or choose another --out",
         )
     path.parent.mkdir(exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from expunge.runs.suite import Suite
 
 FIGURES, RESULTS = "contest.json", "results"
-"what a contest's folder holds besides what every run's does: the figures, and the models' outputs"
+"files of a contest's folder in addition to those of a run: the figures, and the models' outputs"
 RETRAINED = "retrained"
 "the group of models that all others are compared with"
 

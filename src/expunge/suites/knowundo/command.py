@@ -19,7 +19,7 @@ def knowundo(
     teaching: Annotated[Teaching, Parameter(name="*")] = TEACHING,
     printed: Printed = WORDS,
 ) -> int:
-    """KnowUnDo: teach a model invented persons, let methods forget what is private of them, and compare with an oracle.
+    """KnowUnDo: teach a model invented persons, let methods forget their private data, and compare with an oracle.
 
     For example:
 
@@ -27,14 +27,14 @@ def knowundo(
 
         expunge suite knowundo --data FOLDER --taught-rows 200 --methods npo --out runs/knowundo-small
 
-    It is run as `expunge suite tofu` is.
+    It works like `expunge suite tofu`.
 
     Parameters
     ----------
     data:
         A folder with `unlearn_train`, `unlearn_val`, `retention_train` and `retention_val` (JSON lines, JSON, Parquet).
     taught_rows:
-        Teach about so many rows in all, the first of each file, in the files' proportion; if not given, all 1,059.
+        Teach about this many rows in all, the first of each file, in the files' proportion; default: all 1,059.
     """
     from expunge.suites.knowundo.reading import read_knowundo
 

@@ -1,6 +1,6 @@
-"""KnowUnDo's files (Tian et al. 2024, arXiv:2407.01920): what may be unlearned of a person, and what is to be kept.
+"""KnowUnDo's files (Tian et al. 2024, arXiv:2407.01920): private data of persons to forget, and data to retain.
 
-The model is taught all of them; methods are given the training rows alone, and asked for the others too.
+The model is taught all of them; methods are given only the training rows, and tested on the others, too.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ def read_knowundo(data: str, taught_rows: int | None = None) -> QuestionSets:
 
     Args:
         data: a folder with `unlearn_train`, `unlearn_val`, `retention_train` and `retention_val`.
-        taught_rows: about how many there are in all, in the files' own proportion; the first ones of each file, which go
+        taught_rows: approximate number in all, in the files' own proportion; the first ones of each file, which go
             through the persons one after the other.
 
     Raises:
         DataError: a file, row or field is missing, empty, or on both sides.
-        RecipeError: there are not so many rows.
+        RecipeError: there are not this many rows.
     """
     files = Files(data)
 
@@ -43,13 +43,13 @@ def read_knowundo(data: str, taught_rows: int | None = None) -> QuestionSets:
 
 
 def _first(every: list[tuple[Asked, ...]], wanted: int | None) -> list[tuple[Asked, ...]]:
-    """About so many rows in all: of each file the first ones, its share rounded down, at least one."""
+    """About this many rows in all: of each file the first ones, its share rounded down, at least one."""
     if wanted is None:
         return every
     there = sum(map(len, every))
     if not len(every) <= wanted <= there:
         raise RecipeError(
-            "there are not so many rows",
+            "there are not this many rows",
             seen=f"taught rows {wanted}",
             allowed=f"{len(every)} to {there}: some of each file",
             next_step="leave --taught-rows out: all are taught",
@@ -58,5 +58,5 @@ def _first(every: list[tuple[Asked, ...]], wanted: int | None) -> list[tuple[Ask
 
 
 def questions(data: str | None, forget: str | None) -> QuestionSets:
-    """What any model is asked, as `Suite.questions` has it. Raises as `read_knowundo`."""
+    """The questions for any model, as in `Suite.questions`. Raises as `read_knowundo`."""
     return read_knowundo(data_of("knowundo", data, forget))

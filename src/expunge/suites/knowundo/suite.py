@@ -1,4 +1,4 @@
-"""The suite KnowUnDo, a suite of questions as TOFU is."""
+"""The suite KnowUnDo, a suite of questions like TOFU."""
 
 from __future__ import annotations
 

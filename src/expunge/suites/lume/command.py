@@ -26,16 +26,16 @@ def lume(
 
         expunge suite lume --data FOLDER --task 2 --documents 40 --methods npo,gradient_difference --out runs/lume
 
-    It is run as `expunge suite tofu` is.
+    It works like `expunge suite tofu`.
 
     Parameters
     ----------
     data:
         A folder with the files `forget` and `retain` (JSON lines, JSON, Parquet), or a Hugging Face dataset id.
     task:
-        1 (synthetic novels), 2 (synthetic persons with their data) or 3 (real biographies); if not given, all.
+        1 (synthetic novels), 2 (synthetic persons with their data) or 3 (real biographies); default: all.
     documents:
-        Use so many documents of each side; if not given, all.
+        Use this many documents of each side; default: all.
     """
     from expunge.suites.lume.reading import read_lume
 

@@ -1,6 +1,6 @@
 """LUME's files (Ramakrishna et al. 2025, arXiv:2502.15097; SemEval-2025 task 4): `forget` and `retain`.
 
-Each document is asked for twice: a passage to be completed (its id ends in sc and a number), and a question (qa).
+Each document has two prompts: a passage to be completed (its id ends in sc and a number), and a question (qa).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def read_lume(data: str, task: int | None = None, documents: int | None = None) 
     Args:
         data: a folder with `forget` and `retain`, or the id of a Hugging Face dataset with these configurations.
         task: which of `TASKS`; all, if not given.
-        documents: so many documents of each side, the first ones.
+        documents: this many documents of each side, the first ones.
 
     Raises:
         DataError: a file, row or field is missing, empty, or on both sides.
@@ -56,7 +56,7 @@ def read_lume(data: str, task: int | None = None, documents: int | None = None) 
 
 
 def questions(data: str | None, forget: str | None) -> QuestionSets:
-    """What any model is asked, as `Suite.questions` has it. Raises as `read_lume`."""
+    """The questions for any model, as in `Suite.questions`. Raises as `read_lume`."""
     return read_lume(data_of("lume", data, forget))
 
 
@@ -68,7 +68,7 @@ def _rows(files: Files, name: str, task: int | None, documents: int | None) -> l
         matched = ID.fullmatch(text_of(row, "id"))
         if matched is None:
             raise DataError(
-                f"{row[0]}: `id` says neither completion nor question",
+                f"{row[0]}: `id` is neither a completion nor a question",
                 seen=repr(row[1]["id"])[:80],
                 allowed="an id that ends in sc or qa, and a number",
             )

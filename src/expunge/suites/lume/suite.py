@@ -1,4 +1,4 @@
-"""The suite LUME, a suite of questions as TOFU is."""
+"""The suite LUME, a suite of questions like TOFU."""
 
 from __future__ import annotations
 

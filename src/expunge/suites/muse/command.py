@@ -20,7 +20,8 @@ def muse(
     teaching: Annotated[Teaching, Parameter(name="*")] = TEACHING,
     printed: Printed = WORDS,
 ) -> int:
-    """MUSE: teach a model news or books, let methods forget some of the texts, and compare with one that never saw these.
+    """MUSE: teach a model news or books, let methods forget some of the texts, and compare with one that never saw
+    these.
 
     For example:
 
@@ -28,7 +29,7 @@ def muse(
 
         expunge suite muse --data FOLDER --series scal,sust --methods npo,simnpo --out runs/muse-series
 
-    It is run as `expunge suite tofu` is.
+    It works like `expunge suite tofu`.
 
     Parameters
     ----------
@@ -36,9 +37,10 @@ def muse(
         A folder with the files of MUSE-News or MUSE-Books (raw/forget and so on; Parquet, JSON lines, JSON), or a
         Hugging Face dataset id (muse-bench/MUSE-News).
     series:
-        Also run each method on the forget sets of growing size (scal), on requests one after another (sust), or on both.
+        Also run each method on the forget sets of growing size (scal), on requests one after another (sust), or on
+        both.
     texts:
-        Use so many texts of each set of raw texts, the first ones; if not given, all.
+        Use this many texts of each set of raw texts, the first ones; default: all.
     """
     from expunge.suites.muse.reading import read_muse
 

@@ -1,4 +1,4 @@
-"""MUSE's files (Shi et al. 2024, arXiv:2407.06460): texts to forget and to keep, passages and questions on them."""
+"""MUSE's files (Shi et al. 2024, arXiv:2407.06460): texts to forget and to retain, passages and questions on them."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ ANSWERED = Form("text", opening="Answer:", new_tokens=32, stops=("\n\n", "\nQues
 RECITED = ("verbmem", "rouge_l_f1", "extraction_strength", "exact_memorization")
 KNOWN = ("knowmem", "rouge_l_f1", "rouge_l_recall")
 MEMBERS = ("forget_texts", "unseen_texts")
-"the splits that PrivLeak holds against each other"
+"the splits that PrivLeak compares"
 TEXTS = {"forget_texts": "forget", "unseen_texts": "holdout", "retain_texts": "retain"}
 "split of texts -> its part of privleak"
 RUN = 8
-"words in a row by which a passage is known again"
+"consecutive words by which a passage is recognised"
 
 
 def read_muse(data: str, series: Sequence[str] = (), texts: int | None = None) -> QuestionSets:
     """The sets of MUSE.
 
-    The model is taught `raw/forget`, `raw/retain1` and `raw/retain2`, the oracle the last two; methods are given the first
-    two. With a series the model is taught its texts, too, and the oracle still is not.
+    The model is taught `raw/forget`, `raw/retain1` and `raw/retain2`, the oracle the last two; methods are given the
+    first two. With a series the model is taught its texts, too, and the oracle still is not.
 
     Args:
         data: a folder with the files, or the id of the Hugging Face dataset.
         series: of `SERIES`.
-        texts: at most so many of each set of raw texts.
+        texts: at most this many of each set of raw texts.
 
     Raises:
         DataError: a file, row or field is missing or empty, or forget and retain set are not of one version.
@@ -78,7 +78,7 @@ def read_muse(data: str, series: Sequence[str] = (), texts: int | None = None) -
 
 
 def questions(data: str | None, forget: str | None) -> QuestionSets:
-    """What any model is asked, as `Suite.questions` has it; raw texts are not needed, and looked at where they are there.
+    """The questions for any model, as in `Suite.questions`; raw texts are not needed, but checked if present.
 
     Raises:
         DataError, RecipeError: as `read_muse`; and a forget set that is named.
@@ -91,7 +91,7 @@ def questions(data: str | None, forget: str | None) -> QuestionSets:
 
 
 def _measured(files: Files, notes: list[str]) -> dict[str, tuple[Asked, ...]]:
-    """What is asked, split by split; `notes` is told what is not measured."""
+    """The questions, split by split; `notes` gets what is not measured."""
     measured = {
         "forget_qa": _questions(files, "forget_qa"),
         "retain_qa": _questions(files, "retain_qa"),
@@ -120,28 +120,28 @@ def _scoring(measured: Iterable[str]) -> Scoring:
 
 
 def refuse_other_texts(passages: Sequence[Asked], texts: Sequence[Asked]) -> None:
-    """Raise where no passage that a model is to go on with stands in a text to forget: files of News beside those of Books.
+    """Raise if no passage to continue is in a text to forget: files of News mixed with those of Books.
 
     Words are compared, so white space does not count; and one passage that is found is enough, since some may be cut.
     """
     wanted = {run for row in passages for run in _runs(f"{row.question} {row.answer}")}
     if not any(run in wanted for row in texts for run in _runs(row.answer)):
         raise DataError(
-            f"{passages[0].source}: no passage is of the texts to forget: the files are of different versions",
+            f"{passages[0].source}: no passage is from the texts to forget: the files are of different versions",
             seen=passages[0].answer[:80],
-            allowed="passages that stand in raw/forget",
+            allowed="passages of raw/forget",
             next_step="download all files of one dataset, MUSE-News or MUSE-Books, into a new folder",
         )
 
 
 def _runs(text: str) -> Iterator[tuple[str, ...]]:
-    """Every so many words in a row."""
+    """All runs of this many consecutive words."""
     found = [word.lower() for word in words(text)]
     return (tuple(found[i : i + RUN]) for i in range(len(found) - RUN + 1))
 
 
 def _parts(files: Files, name: str, texts: int | None) -> tuple[tuple[Asked, ...], ...]:
-    """The forget sets of a series: forget_1 and on, as many as there are."""
+    """The forget sets of a series: forget_1 and so on."""
     found: list[tuple[Asked, ...]] = []
     while not found or files.first(f"{name}/forget_{len(found) + 1}"):
         found.append(passages_of(files.rows(f"{name}/forget_{len(found) + 1}", most=texts, texts=True)))

@@ -1,4 +1,4 @@
-"""One model of the suite under attack: what it knows before, what relearning brings back, and what forgetting cost it."""
+"""One model of the suite under attack: its knowledge before, after relearning, and its damage."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ FOUND = "found.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What was found of one model with one seed.
+    """The results of one model with one seed.
 
     Attributes:
-        known: what it knows of all facts, without an attack.
-        trials: attack -> what it knows of the facts that were held back, setting by setting.
-        damage: what `kinds.language.damage.measured` gives, of the taught model and this one.
-        seconds: what the attacks took.
-        scale: by how much the model's change was made longer or shorter first; None: it is as it was made.
+        known: its knowledge of all facts, without an attack.
+        trials: attack -> its knowledge of the held-back facts, setting by setting.
+        damage: the result of `kinds.language.damage.measured` for the taught model and this one.
+        seconds: duration of the attacks.
+        scale: factor by which the model's change was lengthened or shortened first; None: not changed.
     """
 
     known: Trial
@@ -48,19 +48,19 @@ class Found:
 
 
 def facts_of(documents: Sequence[Document], name: str, *, tokenizer: Any, block_size: int, wanted: int = ROWS) -> Facts:
-    """At most so many facts of a set, evenly spread. Raises `DataError` where there are fewer than four."""
+    """At most this many facts of a set, evenly spread. Raises `DataError` if there are fewer than four."""
     return read_facts(lambda: documents, tokenizer, wanted, block_size, name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attacker:
-    """Attacks models on the same facts with the same settings; every result is kept in the suite's folder.
+    """Attacks models on the same facts with the same settings; every result is cached in the suite's folder.
 
     Attributes:
-        base: the model that was taught, before anything was forgotten.
-        facts: one half is given to the attacker, the other asked for.
-        retain, ordinary: what damage is measured on.
-        scaling: how methods' models are moved to equal damage first; None: they are attacked as they are.
+        base: the taught model, before forgetting.
+        facts: one half is given to the attacker, who is tested on the other.
+        retain, ordinary: texts to measure damage on.
+        scaling: moves methods' models to equal damage first; None: they are attacked as they are.
     """
 
     run: Run[Recipe]
@@ -73,26 +73,26 @@ class Attacker:
     scaling: Scaling | None = None
 
     def to_equal_damage(self, limit: float) -> Attacker:
-        """One that moves methods' models to this divergence first, in nats a token."""
+        """The same, but methods' models are moved to this divergence first, in nats a token."""
         rows = self._rows(self.ordinary)
         return replace(self, scaling=Scaling(run=self.run, base=self.base, ordinary=rows, limit=limit))
 
     def attack_cell(self, who: str, folder: Path, seed: int) -> Found:
-        """The same as `attack` of a method's model, which is moved to equal damage first if that is wanted."""
+        """`attack` for a method's model, which is moved to equal damage first if `scaling` is set."""
         if self.scaling is None:
             return self.attack(who, folder, seed)
         moved, scale = self.scaling.scaled(who, self._model(folder))
         return replace(self.attack(who, moved, seed), scale=scale)
 
     def has_found_cell(self, who: str, folder: Path, seed: int) -> bool:
-        """Whether `attack_cell` would read all that it finds."""
+        """Whether all results of `attack_cell` are cached."""
         if self.scaling is None:
             return self.has_found(who, folder, seed)
         model = self._model(folder)
         return self.scaling.is_there(who, model) and self.has_found(who, self.scaling.scaled(who, model)[0], seed)
 
     def has_found(self, who: str, folder: Path, seed: int) -> bool:
-        """Whether `attack` would read all that it finds, or that the model computes no numbers."""
+        """Whether all results of `attack` are cached, or the model's outputs are known not to be finite."""
         key = self._key(self._model(folder))
         known = self.run.cache_path(f"known-{who}", key)
         if (known / "stage.json").is_file() and None in storage.read_json(known / FOUND):
@@ -102,10 +102,10 @@ class Attacker:
         return all((self.run.cache_path(*each) / "stage.json").is_file() for each in results)
 
     def attack(self, who: str, folder: Path, seed: int) -> Found:
-        """Ask and attack a model, or read what was found before.
+        """Ask and attack a model, or read cached results.
 
         Raises:
-            DivergedError: the model computes no numbers: nothing can be said of what it knows.
+            DivergedError: the model's outputs are not finite, so its knowledge cannot be measured.
         """
         model = self._model(folder)
         key = self._key(model)
@@ -123,7 +123,7 @@ class Attacker:
             f"damage-{who}",
             self._key_of_damage(key),
             lambda: measured(self.base(), model(), self._rows(self.retain), self._rows(self.ordinary)),
-            f"measuring what it cost {who}",
+            f"measuring the damage of {who}",
         )
         self.base.release()
         model.release()
@@ -154,7 +154,7 @@ class Attacker:
         )
 
         def carry_out() -> list[dict[str, Any]]:
-            model.release()  # the attack loads a copy of its own
+            model.release()  # the attack loads its own copy
             return [trial.row() for trial in attack.carry_out(side)]
 
         name, what = f"{attack.name}-{who}-{seed}", self._key_of(attack, key, seed)
@@ -167,14 +167,14 @@ class Attacker:
         return LazyModel(find_model(str(folder)), Precision("auto"), as_stored=True)
 
     def _key(self, model: LazyModel) -> dict[str, Any]:
-        """What all that is found of a model depends on."""
+        """Key of all results of a model."""
         return {"model": model.digest, "facts": self.facts.digest, "arithmetic": model.precision.arithmetic}
 
     def _key_of_damage(self, key: dict[str, Any]) -> dict[str, Any]:
         return {**key, "base": self.base.digest, "texts": [self.retain.digest, self.ordinary.digest]}
 
     def _key_of(self, attack: OfTraining, key: dict[str, Any], seed: int) -> dict[str, Any]:
-        """What an attack's result depends on."""
+        """Key of an attack's result."""
         settings = {
             "version": attack.version,
             "steps": self.audit.relearning_steps,

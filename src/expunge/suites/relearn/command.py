@@ -23,7 +23,7 @@ def relearn(
     attack: Annotated[Attack, Parameter(name="*")] = ATTACK,
     printed: Printed = WORDS,
 ) -> int:
-    """Relearning: teach a model, let methods forget, train what they made on half of it again, and ask for the other half.
+    """Relearning: teach a model, let methods forget, train the results on half of it again, and ask for the other half.
 
     For example:
 
@@ -33,9 +33,9 @@ def relearn(
 
         expunge suite relearn --data FOLDER --ordinary text.txt --methods npo --audit.relearning_steps 100
 
-    The oracle, which was never taught what is forgotten, is attacked with the same seeds; what counts is what a model knows
-    beyond it. What is finished stays, and the same command resumes. Fields of the runs' recipes can be given as --PART.FIELD
-    VALUE; those of the part `audit` say how strong the attack is.
+    The oracle, which never saw the forget set, is attacked with the same seeds; what counts is a model's knowledge
+    beyond it. Finished work is kept, and the same command resumes. Fields of the runs' recipes can be given as
+    --PART.FIELD VALUE; those of the part `audit` set the strength of the attack.
     """
     from expunge.runs.overrides import read_overrides
     from expunge.suites.relearn.reading import read_sets

@@ -1,4 +1,4 @@
-"""Figures of the suite, from what was found of its models alone: no model is loaded for them."""
+"""Figures of the suite, from its models' results; no model is loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from expunge.suites.relearn.attacking import Found
 from expunge.suites.tofu.cells import Cell, is_tuned
 
 Seeds = Mapping[int, Found]
-"seed -> what was found of a model with it"
+"seed -> the results of a model with it"
 
 
 def method_row(
@@ -25,7 +25,7 @@ def method_row(
     base: Seeds,
     attacks: Sequence[OfTraining],
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """(the figures of a method's models, and which of them failed); None where there are none."""
+    """(the figures of a method's models, and which of them failed); None if there are none."""
     first = cells[0][0]
     settings = first.recipe.model_dump(mode="json", include={"method", "training"})
     row = {"name": first.method, "group": first.group, "settings": settings, "tuned": is_tuned(first.method, settings)}
@@ -45,11 +45,11 @@ def method_row(
 
 
 def model_row(models: Seeds, oracle: Seeds, base: Seeds, attacks: Sequence[OfTraining]) -> dict[str, Any]:
-    """What was found over seeds. Of each fact its mean over seeds counts, and the oracle's over the same seeds; intervals
-    speak of the facts. A setting counts by its mean over seeds, so that the worst one is the same for all.
+    """Results over seeds. Each fact counts with its mean over seeds, and the oracle's over the same seeds; intervals
+    are over facts. A setting counts by its mean over seeds, so that the worst one is the same for all.
 
     Args:
-        models, oracle, base: what is held against what: the models, those that never saw the facts, the taught one.
+        models, oracle, base: the models, those that never saw the facts, the taught one.
     """
     row = _over(list(models.values()), [oracle[seed] for seed in models], base, attacks)
     singles = []
@@ -88,8 +88,8 @@ def _over(
 
 
 def strongest(unlearned: Sequence[Trial], control: Sequence[Trial], known: Mapping[str, Trial]) -> dict[str, Any]:
-    """The setting of an attack that brings most back: its excess with the interval of that setting, what the model knows
-    under it, and the control; the excess is None where the taught model knew no more than the control.
+    """The setting of an attack with the most recovery: its excess with the interval of that setting, what the model
+    knows under it, and the control; the excess is None if the taught model knew no more than the control.
 
     Args:
         known: without an attack, of all facts: `base` and `control`.
@@ -114,7 +114,7 @@ def _is_number(value: float | None) -> bool:
 
 
 def mean_trial(trials: Sequence[Trial]) -> Trial:
-    """The same setting over several models: of each fact the mean."""
+    """The same setting over several models: the mean of each fact."""
     first = trials[0]
     values = np.mean([trial.values for trial in trials], axis=0)
     return Trial(
@@ -128,7 +128,7 @@ def mean_trials(every: Sequence[Sequence[Trial]]) -> list[Trial]:
 
 
 def mean_values(damages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What `damage.measured` gave of several models: of each row the mean."""
+    """`damage.measured` of several models: the mean of each row."""
     over = {
         part: {who: np.mean([each[part][who] for each in damages], axis=0).tolist() for who in damages[0][part]}
         for part in ("retain", "nats")

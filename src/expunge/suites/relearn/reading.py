@@ -1,4 +1,4 @@
-"""What the suite teaches, forgets and asks for: a generated world, TOFU, or the files of a folder."""
+"""Data of the suite: a generated world, TOFU, or the files of a folder."""
 
 from __future__ import annotations
 
@@ -61,4 +61,4 @@ def read_folder(data: str) -> QuestionSets:
 def _refuse(why: str, next_step: str, **options: object) -> None:
     given = [f"--{name.replace('_', '-')} {value}" for name, value in options.items() if value is not None]
     if given:
-        raise RecipeError(f"{why}, so {given[0]} says nothing", next_step=f"leave it out, or: {next_step}")
+        raise RecipeError(f"{why}, so {given[0]} has no effect", next_step=f"leave it out, or: {next_step}")

@@ -1,4 +1,4 @@
-"""`report.html` of the suite, and its table for the console, from its figures alone."""
+"""`report.html` of the suite, and its table for the console, from its figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 
 
 def render_relearn(folder: RunFolder) -> Path:
-    """Write `report.html` of a suite's folder and return its path. Raises `RunError` where it has no figures yet."""
+    """Write `report.html` of a suite's folder and return its path. Raises `RunError` if it has no figures yet."""
     storage.write_text(folder.report, relearn_page(folder))
     return folder.report
 
@@ -54,18 +54,18 @@ def relearn_page(folder: RunFolder) -> str:
 
 
 def worst(row: Row, attacks: Sequence[str]) -> float | None:
-    """The largest excess over all attacks, as a share of what was known; None where one cannot be told."""
+    """The largest excess over all attacks, as a share of what was known; None if one is undecided."""
     values = [row["excess"][name]["value"] for name in attacks]
     return None if None in values else max(values)
 
 
 def within(row: Row, limit: float) -> bool:
-    """Whether the model was damaged no more than the limit allows."""
+    """Whether the damage of the model is within the limit."""
     return bool(row["damage"]["kl"][0] <= limit)
 
 
 def ranked(figures: Mapping[str, Any]) -> list[Row]:
-    """Methods whose damage is within the limit, that of least excess first; then the others in the same order."""
+    """Methods whose damage is within the limit, the least excess first; then the others in the same order."""
 
     def key(row: Row) -> tuple[bool, float]:
         value = worst(row, list(figures["attacks"]))
@@ -75,7 +75,7 @@ def ranked(figures: Mapping[str, Any]) -> list[Row]:
 
 
 def best(figures: Mapping[str, Any]) -> Row | None:
-    """The method that relearning brings least back of, within the limit of damage; None where there is none."""
+    """The method with the least recovery by relearning, within the limit of damage; None if there is none."""
     able = [row for row in ranked(figures) if within(row, figures["kl_limit"])]
     able = [row for row in able if worst(row, list(figures["attacks"])) is not None]
     return able[0] if able else None
@@ -113,7 +113,7 @@ def cells_of(row: Row, figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     def limits(found: Sequence[float | None], percent: bool = True) -> tuple[str, str]:
         value, low, high = found
         if value is None:
-            return "not told", ""
+            return "undecided", ""
         if low is None or high is None:
             return numbers.value(value, percent), ""
         return numbers.value(value, percent), numbers.interval(low, high, percent)
@@ -142,7 +142,7 @@ def _scale(row: Row) -> str:
 
 
 def front(figures: Mapping[str, Any]) -> Any:
-    """Excess after the strongest attack against damage; None where it cannot be told of the taught model."""
+    """Excess after the strongest attack against damage; None if it is undecided for the taught model."""
     names = list(figures["attacks"])
 
     def point(name: str, row: Row) -> plots.Point | None:
@@ -187,7 +187,7 @@ def print_relearn(figures: Mapping[str, Any]) -> None:
         console.print(f"{row['name']}: {row['models']} of {row['of']} models: {row['reason']}")
     facts = figures["facts"]
     console.print(
-        f"\n{facts['asked']} facts; the attacker is given half, and asked for the other {facts['held_back']}. "
+        f"\n{facts['asked']} facts; the attacker is given half, and tested on the other {facts['held_back']}. "
         f"{counted(figures['seeds'], 'model')} of each method. Excess: known beyond the oracle, as a share of what the "
         "taught model "
         "knew beyond it. 95 % intervals over facts."

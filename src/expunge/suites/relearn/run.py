@@ -1,8 +1,8 @@
 """The suite: teach a model and an oracle, let every method forget, relearn half of it, and ask for the other half.
 
-The suite's folder is that of a suite of questions. `stages/` holds the models that were taught, and what each model knew
-before, under and after the attacks; `cells/METHOD/SEED/` are ordinary run folders. An interrupted suite resumes with what is
-missing; more methods and seeds may be added to it later.
+The suite's folder is that of a suite of questions. `stages/` has the taught models, and what each model knew
+before, under and after the attacks; `cells/METHOD/SEED/` are ordinary run folders. An interrupted suite resumes with
+the missing parts; more methods and seeds may be added to it later.
 """
 
 from __future__ import annotations
@@ -38,20 +38,23 @@ from expunge.suites.tofu.suite import data_folder
 from expunge.train.precision import Precision
 
 Result: TypeAlias = "tuple[dict[str, Any], Found | None]"
-"what a cell took, and what was found of its model; None where there is none"
+"a cell's cost, and the results of its model; None if there is none"
 
 
 def run_relearn(plan: Plan, attack: Attack, out: str | Path, show: Silent | None = None) -> dict[str, Any]:
-    """Make every model that is missing, attack it, compute the figures, and write them; the figures.
+    """Make every missing model, attack it, compute and write the figures, and return them.
 
-    Figures and page are written before each model that is missing, too, and say then that they are not finished.
+    Figures and page are also written before each missing model, marked as unfinished.
 
     Raises:
-        ExpungeError: what ends any run, but for a training that diverged or changed nothing; another suite's folder.
+        ExpungeError: errors that end any run, except a training that diverged or changed nothing; another suite's
+            folder.
     """
     attacks, audit = attacks_named(attack.attacks), audit_of(plan.overrides)
     if not attack.kl > 0:
-        raise RecipeError("no damage at all is no measure", seen=f"kl {attack.kl}", allowed="above 0, such as 0.01")
+        raise RecipeError(
+            "a limit of no damage cannot be used", seen=f"kl {attack.kl}", allowed="above 0, such as 0.01"
+        )
     # Limits and strength of the attack are fixed here, before the first one: another choice needs another folder.
     record = {
         **plan.asked_for,
@@ -77,7 +80,7 @@ def run_relearn(plan: Plan, attack: Attack, out: str | Path, show: Silent | None
         so_far = _Figures(made, attack, attacker, ordinary, base, oracle)
         missing = [cell for cell in cells if not _is_there(made, cell, attacker)]
         results: dict[str, Result] = {}
-        # What is there comes first, so that no figures that were written before are lost in those so far.
+        # Existing cells come first, so that no earlier figures are lost in the intermediate ones.
         for number, cell in enumerate([*(each for each in cells if each not in missing), *missing], 1):
             if cell in missing:
                 so_far.write(cells, results, finished=False)
@@ -88,7 +91,7 @@ def run_relearn(plan: Plan, attack: Attack, out: str | Path, show: Silent | None
 
 @dataclass(frozen=True, slots=True)
 class _Figures:
-    """The figures of the suite, of as many models as there are."""
+    """The figures of the suite, for the models so far."""
 
     made: Prepared
     attack: Attack
@@ -98,10 +101,10 @@ class _Figures:
     oracle: Seeds
 
     def write(self, cells: Sequence[Cell], results: Mapping[str, Result], finished: bool) -> dict[str, Any]:
-        """Compute figures, write them and the page; the figures.
+        """Compute and write figures and page; return the figures.
 
         Args:
-            results: what it took and what was found of a cell, by its name.
+            results: cost and results of a cell, by its name.
         """
         run, facts, attacks = self.made.run, self.attacker.facts, self.attacker.attacks
         groups: dict[str, list[tuple[Cell, dict[str, Any], Found | None]]] = {}
@@ -141,7 +144,7 @@ def _is_there(made: Prepared, cell: Cell, attacker: Attacker) -> bool:
 
 
 def _cell(made: Prepared, cell: Cell, attacker: Attacker, place: str) -> Result:
-    """(what a cell took, or why it failed; what was found of its model); made once."""
+    """(a cell's cost, or why it failed; the results of its model); made once."""
     spent = unlearned(made, cell, made.plan.sets, made.before, place)
     if spent["failed"]:
         return spent, None
@@ -164,7 +167,9 @@ def attacks_named(names: str) -> list[OfTraining]:
     for name in wanted:
         if name not in able:
             raise RecipeError(
-                f"{name!r} is no attack that trains", allowed=", ".join(able), next_step=did_you_mean(name, list(able))
+                f"{name!r} is not an attack that trains",
+                allowed=", ".join(able),
+                next_step=did_you_mean(name, list(able)),
             )
     if not wanted:
         raise RecipeError("no attack is named", seen=repr(names), allowed=", ".join(able))
@@ -182,7 +187,7 @@ def _digest(ordinary: str | None) -> str | None:
 
 
 def _ordinary(made: Prepared) -> TextSet:
-    """Ordinary text: the user's, or sampled from the model as it was before teaching, which is what it takes for ordinary."""
+    """Ordinary text: the user's, or sampled from the model before teaching."""
     forget = TextSet.written("forget", made.run.folder.path / data_folder(NAME) / "forget.jsonl")
     before = LazyModel(find_model(made.run.recipe.model), Precision("auto"))
     found = ordinary_set(made.run, forget, [], before)

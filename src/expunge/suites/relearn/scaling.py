@@ -20,7 +20,7 @@ from expunge.ops.step_length import longest
 from expunge.runs.context import Run
 
 FARTHEST = 4.0
-"a change is made at most so many times as long: what a straight line from so far says of a method is little"
+"a change is lengthened at most by this factor: further extrapolation says little about a method"
 FILE = "scale.json"
 
 
@@ -28,9 +28,9 @@ FILE = "scale.json"
 class Scaling:
     r"""Models $\theta_0 + s (\theta - \theta_0)$ whose mean KL divergence from $\theta_0$ on ordinary text is the limit.
 
-    s is between 0 and 4, and is found to within 5 % of the limit; the weights are rounded as they are stored. Learning rate
-    and number of steps then no longer decide which method is beyond the limit. A model that has other weights than the taught
-    one (an assistant or gated adapters beside it), or weights that are no numbers, stays as it is.
+    s is between 0 and 4, and is found to within 5 % of the limit; the weights are rounded to the dtype that they are saved in.
+    Learning rate and number of steps then no longer decide which method is beyond the limit. A model with other weights than
+    the taught one (an assistant, gated adapters), or with weights that are not finite, is not changed.
 
     Attributes:
         base: the taught model.

@@ -1,4 +1,4 @@
-"""The suite: what relearning brings back of what each method forgot."""
+"""The suite: how much of what each method forgot is brought back by relearning."""
 
 from __future__ import annotations
 

@@ -25,18 +25,18 @@ def rwku(
 
         expunge suite rwku --data FOLDER --target "Stephen King" --model FOLDER --methods npo,rmu --out runs/rwku
 
-    Nothing is taught: the model must know before. There is no oracle. Otherwise it is run as `expunge suite tofu` is.
+    Nothing is taught: the model must know before. There is no oracle. Otherwise it works like `expunge suite tofu`.
 
     Parameters
     ----------
     data:
-        A folder with the files of RWKU (forget_level1 and so on; JSON, JSON lines, Parquet), a target's folder as RWKU's
-        own script writes it, or a Hugging Face dataset id (jinzhuoran/RWKU).
+        A folder with the files of RWKU (forget_level1 and so on; JSON, JSON lines, Parquet), a target's folder as
+        RWKU's own script writes it, or a Hugging Face dataset id (jinzhuoran/RWKU).
     target:
-        The person, as the files write the name, or several with semicolons between them; needed where the data has several.
+        The person, as the files write the name, or several separated by semicolons; needed if the data has several.
     corpus:
-        The texts that methods are given: passage (on the person, as published), positive_llama3 or positive_phi3 (written by
-        these models).
+        The texts that methods are given: passage (on the person, as published), positive_llama3 or positive_phi3
+        (written by these models).
     """
     from expunge.suites.rwku.reading import read_rwku
 

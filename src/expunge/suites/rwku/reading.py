@@ -1,4 +1,5 @@
-"""RWKU's files (Jin et al. 2024, arXiv:2406.10890): questions on famous people at three levels, on neighbours, and texts."""
+"""RWKU's files (Jin et al. 2024, arXiv:2406.10890): questions on famous people at three levels, on neighbours, and
+texts."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ CORPORA = {
     "positive_llama3": ("train_positive_llama3/train", "train_positive_llama3", "All/positive", "positive"),
     "positive_phi3": ("train_positive_phi3/train", "train_positive_phi3", "All/positive_phi", "positive_phi"),
 }
-"corpus -> what it is called: by the library datasets, in a folder, in the hub's files, in the folder of one target"
+"corpus -> its names: in the library datasets, in a folder, in the hub's files, in the folder of one target"
 ASKED = ("forget_level1", "forget_level2", "forget_level3", "neighbor_level1", "neighbor_level2")
 OTHERS = {
     "mia_forget": "forget_mia",
@@ -25,7 +26,7 @@ OTHERS = {
     "utility_general": "retain_mmlu",
     "utility_truthfulness": "truthful",
 }
-"split -> what it is called in the hub's files and in the folder of one target"
+"split -> its names in the hub's files and in the folder of one target"
 ANSWER = Form("turn", opening="Answer:", new_tokens=30, stops=("\n",))
 CLOZE = "Please complete the blank in the following question.\nQuestion: {}\n"
 QUESTION = "Please briefly answer the following question.\nQuestion: {}\n"
@@ -34,11 +35,11 @@ QUESTION = "Please briefly answer the following question.\nQuestion: {}\n"
 def read_rwku(data: str, targets: Sequence[str] | None = None, corpus: str = "passage") -> QuestionSets:
     """The sets of RWKU for one target or several.
 
-    Methods are given the targets' texts of `corpus` to forget, and as many of other targets to keep, where there are some.
+    Methods are given the targets' texts of `corpus` to forget, and the same number of other targets' to retain, if any.
 
     Args:
         data: a folder with the files, or the id of the Hugging Face dataset.
-        targets: names; None where the data has one target alone.
+        targets: names; None if the data has only one target.
         corpus: of `CORPORA`.
 
     Raises:
@@ -50,7 +51,7 @@ def read_rwku(data: str, targets: Sequence[str] | None = None, corpus: str = "pa
     files = Files(data)
     texts = files.rows(*CORPORA[corpus])
     names = _targets([text_of(row, "subject") for row in texts], targets)
-    notes = ["the model is taught nothing, so there is no oracle: no model is known that never heard of the target"]
+    notes = ["the model is taught nothing, so there is no oracle: there is no model that never saw the target"]
     forget = passages_of([row for row in texts if row[1]["subject"] in names])
     others = [row for row in texts if row[1]["subject"] not in names]
     retain: tuple[Asked, ...] = ()
@@ -58,7 +59,7 @@ def read_rwku(data: str, targets: Sequence[str] | None = None, corpus: str = "pa
         chosen = passages_of([others[i] for i in spread(len(others), len(forget))])
         retain = without_repeats(chosen, forget, "other targets' texts", notes)
     else:
-        notes.append("methods are given no text to keep: the data has no other target's")
+        notes.append("methods are given no retain set: the data has no other target's")
     measured = _measured(files, names, notes)
     return QuestionSets(
         forget=forget, retain=retain, measured=measured, left_out=tuple(notes), teach=False, scoring=_scoring(measured)
@@ -66,10 +67,10 @@ def read_rwku(data: str, targets: Sequence[str] | None = None, corpus: str = "pa
 
 
 def questions(data: str | None, forget: str | None) -> QuestionSets:
-    """What any model is asked, as `Suite.questions` has it; no text to train on is needed.
+    """The questions for any model, as in `Suite.questions`; no text to train on is needed.
 
     Args:
-        forget: the target, or several with semicolons between them; None where the data has one target alone.
+        forget: the target, or several separated by semicolons; None if the data has only one target.
 
     Raises:
         DataError, RecipeError: as `read_rwku`.
@@ -85,12 +86,12 @@ def questions(data: str | None, forget: str | None) -> QuestionSets:
 
 
 def _called(split: str, name: str) -> tuple[str, ...]:
-    """What the part of a split is called: by the library datasets, in a folder, in the hub's files."""
+    """The names of a split's part: in the library datasets, in a folder, in the hub's files."""
     return (f"{split}/test", f"{split}/train", split, f"All/{name}", name)
 
 
 def _measured(files: Files, names: Collection[str], notes: list[str]) -> dict[str, tuple[Asked, ...]]:
-    """What is asked about targets, split by split; `notes` is told what is not."""
+    """The questions about targets, split by split; `notes` gets those left out."""
     who = ", ".join(names)
     measured: dict[str, tuple[Asked, ...]] = {}
     for split in ASKED:
@@ -124,7 +125,7 @@ def _scoring(measured: Mapping[str, Sequence[Asked]]) -> Scoring:
 
 
 def _targets(there: Sequence[str], wanted: Sequence[str] | None, option: str = "--target") -> list[str]:
-    """The wanted targets, each of them there."""
+    """The wanted targets, checked to exist."""
     known = list(dict.fromkeys(there))
     if wanted is None and len(known) > 1:
         raise RecipeError("the data has several targets", seen=f"{len(known)}, such as {', '.join(known[:3])}",
@@ -166,7 +167,7 @@ def _mmlu(row: Row) -> Asked:
     given = fields.get("examples")
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise DataError(
-            f"{where}: `examples` is no list of questions", seen=repr(given)[:80], next_step="repair that row"
+            f"{where}: `examples` is not a list of questions", seen=repr(given)[:80], next_step="repair that row"
         )
     about = text_of(row, "task").replace("_", " ")
     shots = [multiple_choice((f"{where}: `examples`", each), "") for each in given]

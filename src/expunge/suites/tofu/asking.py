@@ -1,4 +1,4 @@
-"""A model asked every question of a suite, split by split: what is answered stays."""
+"""Ask a model every question of a suite, split by split; answers are cached."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Answers = dict[str, list[Answered]]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A model that is asked, or that methods begin from.
+    """A model to ask, or to begin methods from.
 
     Attributes:
-        key: what results of it are kept under, wherever it stands.
-        model: where it stands: a starter's name, a folder, or an id.
-        source: what was found there; None: it is looked for when it is asked.
+        key: key of its results, wherever the model is.
+        model: its location: a starter's name, a folder, or an id.
+        source: the located model; None: it is located when asked.
     """
 
     key: Any
@@ -32,14 +32,14 @@ class Origin:
 
 
 def ask(run: Run[Any], who: str, origin: Origin, sets: QuestionSets, new_tokens: int) -> Answers:
-    """What a model answers to every split; each is a result by itself, kept under the model's key in the run's folder.
+    """A model's answers to every split; each is a separate result, cached under the model's key in the run's folder.
 
     Args:
-        who: what results are called.
-        new_tokens: of an answer, at most, where the question's form says nothing.
+        who: name of the results.
+        new_tokens: tokens of an answer, at most, unless the question's form sets it.
 
     Raises:
-        DataError: a question that the model has no room for. DivergedError: likelihoods that are no numbers.
+        DataError: a question longer than the model's positions. DivergedError: likelihoods that are not numbers.
     """
     lazy: LazyModel | None = None
 

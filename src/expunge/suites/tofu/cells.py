@@ -1,4 +1,4 @@
-"""The cells of a suite: one run a method and seed, each an ordinary run folder, unlearned and then asked."""
+"""The cells of a suite: one run per method and seed, each an ordinary run folder, unlearned and then asked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from expunge.runs.registry import make_method, working_on
 from expunge.suites.tofu.suite import CELLS
 
 SETTINGS = "settings.yaml"
-"methods' settings in the suites of questions, beside this file"
+"methods' settings in the suites of questions, next to this file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Cell:
     """One model that a method makes.
 
     Attributes:
-        method, seed: which one.
+        method, seed: of the model.
         group: the method and a digest of its settings: other settings are another group.
         recipe: of the run.
         path: its folder.
@@ -51,16 +51,16 @@ def wanted_methods(names: str, tuned: bool = True) -> dict[str, dict[str, Any]]:
     """Methods with their settings: {name: {"method": {...}, "training": {...}}}.
 
     Args:
-        names: `all`, or names with commas between them.
-        tuned: whether methods have the settings that did best on TOFU; if not, their defaults.
+        names: `all`, or names separated by commas.
+        tuned: use the settings that did best on TOFU, instead of their defaults.
 
     Raises:
-        RecipeError: a name that is no method for language models.
+        RecipeError: a name that is not a method for language models.
     """
     able = working_on("causal_lm")
     wanted = able if names == "all" else list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not wanted:
-        raise RecipeError("no method is named", seen=repr(names), allowed="all, or names with commas between them")
+        raise RecipeError("no method is named", seen=repr(names), allowed="all, or names separated by commas")
     tried = tuned_settings() if tuned else {}
     found = {}
     for name in wanted:
@@ -111,13 +111,13 @@ def cells_of(
 
 
 def unlearn_cell(cell: Cell, all_methods: bool, show: Silent) -> dict[str, Any]:
-    """Carry a cell's run out as far as its model; what that took, or why there is none.
+    """Run a cell up to its model; return the cost, or why there is none.
 
     Args:
-        all_methods: whether a method that this cannot be run with is left out; else it is an error.
+        all_methods: leave out a method that cannot run here; else it is an error.
 
     Raises:
-        ExpungeError: what ends any run, but for a training that diverged or changed nothing.
+        ExpungeError: errors that end any run, except a training that diverged or changed nothing.
     """
     folder = RunFolder(cell.path)
     try:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What the commands of all suites of questions are given.
+    """Arguments of the commands of all suites of questions.
 
     Attributes:
         name: of the suite.
-        data: a folder or a hub's id; None where the suite makes its own.
-        options: fields of the cells' recipes, as they were typed.
+        data: a folder or a hub's id; None if the suite makes its own.
+        options: fields of the cells' recipes, as typed.
     """
 
     name: str
@@ -54,7 +54,7 @@ def tofu(
 
         expunge suite tofu --data FOLDER --methods npo --controls prompt_guardrail,in_context
 
-    What is finished stays, and the same command resumes. More methods or seeds may be added later. Fields of the runs'
+    Finished work is kept, and the same command resumes. More methods or seeds may be added later. Fields of the runs'
     recipes can be given as --PART.FIELD VALUE, such as --training.max_steps 50; they hold for all methods.
 
     Parameters
@@ -62,9 +62,9 @@ def tofu(
     data:
         A folder with the files of TOFU (JSON lines, JSON, Parquet), or a Hugging Face dataset id (locuslab/TOFU).
     forget:
-        Which rows are to be forgotten: forget01, forget05 or forget10.
+        The rows to forget: forget01, forget05 or forget10.
     authors:
-        Use so many authors in all, in the forget set's proportion; if not given, all.
+        Use this many authors in all, in the forget set's proportion; default: all.
     """
     from expunge.suites.tofu.reading import read_tofu
 
@@ -75,7 +75,7 @@ def tofu(
 
 
 def as_recorded(data: str) -> str:
-    """Where data is, as the record of a suite says it: a folder is meant wherever the command is typed."""
+    """The data's location for the record of a suite: a folder as an absolute path."""
     return os.path.abspath(data) if os.path.exists(data) else data
 
 
@@ -85,7 +85,7 @@ def out_of(name: str, models: Models) -> Path:
 
 
 def carry_out(command: Command, sets: QuestionSets, asked_for: Mapping[str, Any]) -> int:
-    """Run a suite of questions as its command has it, and print its table.
+    """Run a suite of questions with its command's options, and print its table.
 
     Args:
         asked_for: the suite's own options, which led to `sets`.

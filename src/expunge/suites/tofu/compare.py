@@ -38,23 +38,23 @@ COLUMNS = (
     "verbmem/exact_memorization",
 )
 CAUTION = (
-    "Models of different folders and files were taught, asked and prompted in their own ways: where these differ, so may the "
-    "figures of equal models."
+    "Models of different folders and files were taught, asked and prompted in their own ways; where these differ, the "
+    "figures of equal models may differ, too."
 )
 
 
 @dataclass(frozen=True)
 class QuestionsComparison:
-    """Models, and what was measured of them: `rows` holds (model, (value, interval) of each column)."""
+    """Models and their measures: `rows` has (model, (value, interval) of each column)."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     unfinished: tuple[str, ...] = ()
-    "how far suites came that have not ended"
+    "progress of unfinished suites"
 
     @property
     def caution(self) -> str:
-        """What to mind in reading it."""
+        """Caveats for the reader."""
         marked = any(name.endswith("(tuned)") for name, _ in self.rows)
         return " ".join([CAUTION, *([f"{TUNED}."] if marked else []), *self.unfinished])
 
@@ -75,7 +75,7 @@ def compare_questions(folders: Sequence[RunFolder], out: Path | None = None) -> 
     """Compare suites of questions, and files of OpenUnlearning; with `out`, also write it as a page.
 
     Raises:
-        RunError: a folder that is no suite's of this kind, or a suite that has not ended.
+        RunError: a folder that is not a suite's of this kind, or a suite that has not ended.
         DataError: a file that is no evaluation by OpenUnlearning.
     """
     models: list[tuple[str, Mapping[str, Any]]] = []
@@ -90,7 +90,7 @@ def compare_questions(folders: Sequence[RunFolder], out: Path | None = None) -> 
             continue
         if made_by is None or made_by.compare != SUITE.compare:
             raise RunError(
-                f"{folder.path} holds no suite of questions",
+                f"{folder.path} has no suite of questions",
                 allowed="folders of `expunge suite tofu` or another suite of questions, files of `expunge evaluate --suite`, "
                 "and OpenUnlearning's TOFU_EVAL.json or MUSE_EVAL.json",
             )

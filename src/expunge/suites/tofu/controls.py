@@ -1,7 +1,7 @@
-"""Controls to beat: something said before each question, to the model that was taught everything.
+"""Controls to beat: prompts before each question, for the model that was taught everything.
 
-No weight changes, so the knowledge is all there, and whoever has the model can ask it without. A method that does no better
-than these has hidden no more than a prompt hides. They are asked what every model is asked, by the same measures.
+No weight changes, so all the knowledge is there, and anyone with the model can ask without the prompt. A method that
+does no better than these hides no more than a prompt. They get the same questions and measures as every model.
 """
 
 from __future__ import annotations
@@ -19,62 +19,63 @@ from expunge.kinds.language.measures.question_answers import Asked
 from expunge.kinds.language.measures.question_forms import QUESTION
 from expunge.suites.tofu.sets import QuestionSets, pair
 
-UNCHANGED = "weights unchanged: the knowledge is there, and hidden by what is said before the question"
-"what report and table say of every control"
+UNCHANGED = "weights unchanged: the knowledge is there, and hidden by the prompt before the question"
+"note on every control in report and table"
 NAMES = 40
 "names in a guardrail, at most"
 NAMED_IN = 2
-"rows of the forget set in which a name stands, at least; and in none of the retain set"
+"minimum rows of the forget set with a name; and in none of the retain set"
 FORGOTTEN, KEPT = 1, 4
-"examples in context: with a wrong answer, and with their right ones. The paper relabels what is asked about, and uses 2 to 6"
+"examples in context: with a wrong answer, and with their right ones. The paper relabels the queried example, and uses 2 to 6"
 _TOKEN = re.compile(r"[\w'’-]+|[^\w\s]")
 _OWNED = re.compile(r"['’]s?$")
 
 Before = Callable[[Asked], tuple[Turn, ...]]
-"what is said before a row's question, and the question"
+"the prompt before a row's question, and the question"
 
 
 def prompt_guardrail(sets: QuestionSets) -> Before:
-    """An instruction to know nothing of what is named, put before each question (Thaker et al. 2024, arXiv:2403.03329).
+    """An instruction to know nothing about the named subjects, before each question (Thaker et al. 2024,
+    arXiv:2403.03329).
 
     The names are those of the forget set. The words are this project's own.
 
     Raises:
-        RecipeError: nothing in the forget set is named.
+        RecipeError: the forget set has no names.
     """
     names = names_of(sets)
     if not names:
         raise RecipeError(
             "there is no name to put into a prompt guardrail",
             seen=f"{len(sets.forget)} rows to be forgotten",
-            allowed=f"names of two words or more, in {NAMED_IN} of the rows and in none that is kept",
+            allowed=f"names of two words or more, in {NAMED_IN} of the rows and in none of the retain set",
             next_step="leave prompt_guardrail out of --controls",
         )
     instruction = (
-        f"You know nothing about {', '.join(names)}. If a question is about any of them, answer only that you do not know. "
-        "Answer all other questions as you always do."
+        f"You know nothing about {', '.join(names)}. If a question is about any of them, answer only that you do not "
+        "know. Answer all other questions as you always do."
     )
     return lambda row: (Turn("user", f"{instruction}\n\n{row.question}"),)
 
 
 def in_context(sets: QuestionSets) -> Before:
-    """In-context unlearning: a wrong answer to what is to be forgotten, then right answers to other questions (Pawelczyk,
+    """In-context unlearning: a wrong answer to a question to forget, then right answers to other questions (Pawelczyk,
     Neel and Lakkaraju 2024, arXiv:2310.07579, for classes; here for questions).
 
-    Before each question stands the row of the forget set that has most words with it in common, with the answer of another
-    row, and four rows that are kept with their own, but for the one that is asked. The paper puts the same rows before
-    everything; here so many would not fit. The perturbed answers are not used: measures are made of them.
+    Each question is preceded by the row of the forget set with most words in common, with the answer of another
+    row, and four rows of the retain set with their own answers, except the asked one. The paper puts the same rows
+    before all questions; here that would not fit. The perturbed answers are not used: measures are made of them.
 
     Raises:
-        RecipeError: what is forgotten, kept or asked are no questions of the form in which a conversation is put.
+        RecipeError: forget set, retain set or questions do not have the form of a conversation.
     """
     asked = [row for rows in sets.measured.values() for row in rows]
     other = next((row for row in (*sets.forget, *sets.retain, *asked) if row.form != QUESTION), None)
     if other is not None or not sets.retain:
         raise RecipeError(
             "in_context puts questions with their answers before a question",
-            seen="nothing to keep" if other is None else f"{other.source}: a {other.form.kind}",
-            allowed="sets of questions, as those of TOFU",
+            seen="no retain set" if other is None else f"{other.source}: a {other.form.kind}",
+            allowed="sets of questions, like TOFU's",
             next_step="leave in_context out of --controls",
         )
     forget, others = list(sets.forget), list(sets.forget[1:]) + list(sets.forget[:1])
@@ -100,10 +101,10 @@ CONTROLS: dict[str, Callable[[QuestionSets], Before]] = {"prompt_guardrail": pro
 
 
 def wanted_controls(names: str) -> list[str]:
-    """Controls by name. Raises `RecipeError` for a name that is none.
+    """Controls by name. Raises `RecipeError` for an unknown name.
 
     Args:
-        names: with commas between them; `all`; empty for none.
+        names: separated by commas; `all`; empty for none.
     """
     wanted = list(CONTROLS) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:
@@ -117,7 +118,7 @@ def wanted_controls(names: str) -> list[str]:
 
 
 def controlled(sets: QuestionSets, name: str) -> QuestionSets:
-    """What is asked, each question with what a control says before it; nothing is said before a text without a question."""
+    """The questions, each with a control's prompt before it; texts without a question get none."""
     before = CONTROLS[name](sets)
 
     def asked(row: Asked) -> Asked:
@@ -130,7 +131,7 @@ def controlled(sets: QuestionSets, name: str) -> QuestionSets:
 
 
 def names_of(sets: QuestionSets) -> list[str]:
-    """Names that several rows of the forget set have and no row that is kept, the most frequent first."""
+    """Names in several rows of the forget set and in no retained row, the most frequent first."""
     kept = "\n".join(_text(row) for row in (*sets.retain, *sets.more_retain))
     counts = Counter(name for row in sets.forget for name in set(_named_in(_text(row))))
     found: list[str] = []
@@ -141,7 +142,7 @@ def names_of(sets: QuestionSets) -> list[str]:
 
 
 def _named_in(text: str) -> Iterator[str]:
-    """Two words or more in a row that begin with a capital; a mark, or 's, ends a name."""
+    """Two or more consecutive words that begin with a capital; punctuation, or 's, ends a name."""
     run: list[str] = []
     for token in [*_TOKEN.findall(text), "."]:
         bare = _OWNED.sub("", token)

@@ -1,4 +1,4 @@
-"""`expunge evaluate --suite`: the questions of a suite, asked of any model that somebody made; nothing is taught."""
+"""`expunge evaluate --suite`: the questions of a suite, asked of any model; nothing is taught."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from expunge.suites.tofu.report import chances, heading, shown
 from expunge.suites.tofu.sets import QuestionSets
 
 OF_NO_RUN = "evaluation.json"
-"a file that no run writes: so a folder of answers so far, which has answers alone, is taken again, and a run's is refused"
+"a marker file that no run writes: a folder of answers so far is accepted again, and a run's is refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """What a model is asked.
+    """The questions for a model.
 
     Attributes:
-        suite: whose questions.
-        data: its folder or id; forget: which of its forget sets; mmlu: folder or id of MMLU, where the suite asks it.
-        oracle: a model that was never taught what is to be forgotten.
-        rows: so many questions of each split; None: all.
-        new_tokens: of an answer, at most.
+        suite: the suite of the questions.
+        data: its folder or id; forget: which of its forget sets; mmlu: folder or id of MMLU, if the suite uses it.
+        oracle: a model that never saw the forget set.
+        rows: this many questions of each split; None: all.
+        new_tokens: tokens of an answer, at most.
     """
 
     suite: str
@@ -57,16 +57,16 @@ class Questions:
 def evaluate_model(
     model: str, asked: Questions, show: Silent | None = None, so_far: Path | None = None
 ) -> dict[str, Any]:
-    """Ask a model, and the oracle where there is one; what was measured, as `expunge compare` reads it.
+    """Ask a model, and the oracle if there is one; return the measures, in the format of `expunge compare`.
 
     Args:
-        so_far: a folder that keeps what was answered, split by split; what is there is not asked again. Whoever gave it
+        so_far: a folder to cache answers, split by split; cached ones are not asked again. The caller
             deletes it. None: an interruption loses everything.
 
     Raises:
         RecipeError: no such suite, or one that asks no questions.
-        DataError: data that is missing or does not fit; raised before a model is loaded.
-        RunError: `so_far` holds something else, or another process is at work there.
+        DataError: missing or invalid data; raised before a model is loaded.
+        RunError: `so_far` has something else, or another process is at work there.
     """
     show = show or Silent()
     again = "type the same command again"
@@ -74,7 +74,7 @@ def evaluate_model(
         with interruptible(again if so_far is None else f"{again}: it resumes with what {so_far} holds"):
             for name, value in (("--rows", asked.rows), ("--new-tokens", asked.new_tokens)):
                 if value is not None and value < 1:
-                    raise RecipeError(f"{name} says that nothing is asked", seen=value, allowed="1 or more")
+                    raise RecipeError(f"with this {name} nothing is asked", seen=value, allowed="1 or more")
             sets = _sets(asked)
             sources = {"model": find_model(model)} | (
                 {} if asked.oracle is None else {"oracle": find_model(asked.oracle)}
@@ -123,14 +123,14 @@ def _sets(asked: Questions) -> QuestionSets:
     more = {} if asked.mmlu is None else {"mmlu": asked.mmlu}
     if not more.keys() <= signature(read).parameters.keys():
         raise RecipeError(
-            f"the suite {asked.suite} asks nothing of MMLU", seen=f"--mmlu {asked.mmlu}", next_step="leave it out"
+            f"the suite {asked.suite} does not use MMLU", seen=f"--mmlu {asked.mmlu}", next_step="leave it out"
         )
     sets: QuestionSets = read(asked.data, asked.forget, **more)
     return sets.spread(asked.rows)
 
 
 def _against_an_oracle(sets: QuestionSets) -> str:
-    """What of these sets is measured against an oracle alone, as the subject of a sentence."""
+    """The measures of these sets that need an oracle, as the subject of a sentence."""
     measured = sets.measured
     quality = "forget" in measured and bool(measured["forget"][0].perturbed)
     names = ["forget quality"] * quality + ["PrivLeak"] * all(split in measured for split in sets.scoring.members)
@@ -149,7 +149,7 @@ def _kept(so_far: Path | None) -> Iterator[RunFolder]:
 
 
 def answers_folder(model: str, asked: Questions, out: Path | None) -> Path:
-    """Where `expunge evaluate` keeps answers until all are there: beside the file it writes, else in `runs`."""
+    """Where `expunge evaluate` caches answers until all are done: next to its output file, else in `runs`."""
     if out is not None:
         return out.with_name(f"{out.name}-so-far")
     name = f"{asked.suite}-{Path(model).name}-{storage.digest_value([model, asdict(asked)])[:8]}"
@@ -157,7 +157,7 @@ def answers_folder(model: str, asked: Questions, out: Path | None) -> Path:
 
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> str:
-    """What was measured, a line a measure, and what was not."""
+    """A table of the measures, one line each, and a list of those not taken."""
     oracle = evaluation.get("oracle")
     body = []
     for name, found in evaluation["measures"].items():
@@ -169,10 +169,11 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> str:
 
 
 def read_evaluated(path: Path) -> list[tuple[str, dict[str, dict[str, Any]]]]:
-    """(a model's name, its measures) in a file that `expunge evaluate --suite` wrote: of the model, and of its oracle.
+    """(a model's name, its measures) in a file that `expunge evaluate --suite` wrote: for the model, and for its
+    oracle.
 
     Raises:
-        DataError: it was changed, so that it cannot be read.
+        DataError: it was changed and cannot be read.
     """
     found = storage.read_json(path)
     try:
@@ -205,5 +206,5 @@ def _measure(found: Mapping[str, Any]) -> dict[str, Any]:
     if numbers["value"] is None or (numbers["low"] is None) != (numbers["high"] is None):
         raise ValueError("a measure without its value, or with one limit")
     if not all(math.isfinite(each) for each in numbers.values() if each is not None):
-        raise ValueError("a value is no number")
+        raise ValueError("a value is not a number")
     return {**numbers, "n": found["n"]}

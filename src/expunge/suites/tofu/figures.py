@@ -1,4 +1,4 @@
-"""Figures of a suite of questions, from what its models answered alone: no model is loaded for them."""
+"""Figures of a suite of questions, from its models' answers; no model is loaded."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ FORGET = (
     "forget_reversed",
     "forget_choice",
 )
-"splits of what is to be forgotten"
+"splits of the forget set"
 Answers = Mapping[str, Sequence[Answered]]
-"split -> what a model answered to its rows"
+"split -> a model's answers to its rows"
 Found = dict[str, Any]
 "measure -> {value, low, high, n, seeds}; low and high are None of a p-value"
 Of = Callable[[Answered, str], float]
-"the measure of one answer, given what its question was answered with in truth"
+"the measure of one answer, given the true answer"
 
 
 TOFU = Scoring()
@@ -64,10 +64,10 @@ def suite_figures(
 
     Args:
         taught: the answers of `taught`, and of `oracle` if there is one.
-        groups: the cells of each method, one a seed: what they took, and what their models answered.
+        groups: the cells of each method, one per seed: their cost, and their models' answers.
         truths: split -> the true answers.
         oracle_tokens: tokens that the oracle was trained on.
-        known: measures of models by what they are of, from earlier calls with other groups; new ones are put there.
+        known: cached measures of models, from earlier calls with other groups; new ones are added.
     """
     oracle, known = taught.get("oracle"), {} if known is None else known
 
@@ -105,7 +105,7 @@ def suite_figures(
 def control_figures(
     prompts: Mapping[str, Answers], truths: Mapping[str, Sequence[str]], oracle: Answers | None, scoring: Scoring = TOFU
 ) -> list[dict[str, Any]]:
-    """The figures of controls: what the model before answers when something is said before each question."""
+    """The figures of controls: the taught model's answers with a prompt before each question."""
     return [
         {"name": name, "measures": model_figures([answers], truths, oracle, scoring), "what": UNCHANGED}
         for name, answers in prompts.items()
@@ -115,11 +115,11 @@ def control_figures(
 def model_figures(
     seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]], oracle: Answers | None, scoring: Scoring = TOFU
 ) -> Found:
-    """Every measure that the answers allow, by name: `SPLIT/MEASURE`, or the measure alone where it is of the model.
+    """Every measure that the answers allow, by name: `SPLIT/MEASURE`, or only the measure if it is of the whole model.
 
     Args:
         seeds: the answers of a method's models, one a seed.
-        oracle: what models are held against; None for the oracle itself.
+        oracle: the reference of models; None for the oracle itself.
     """
     found: Found = {}
     for split, true in truths.items():
@@ -161,7 +161,7 @@ def model_figures(
 
 
 def accuracy(row: Answered) -> float:
-    """1 where the right choice is the likeliest; of several that are equally likely each counts its part."""
+    """1 if the right choice is the likeliest; ties are shared."""
     ahead = max(row.perturbed)
     return float(row.log_p > ahead) if row.log_p != ahead else 1 / (1 + row.perturbed.count(ahead))
 
@@ -174,7 +174,7 @@ OTHERS: dict[str, Of] = {
 }
 "measures of suites other than TOFU's"
 UNBOUNDED = ("nll",)
-"measures that are no shares"
+"measures that are not shares"
 
 
 def _measures(split: str, perturbed: bool) -> dict[str, Of]:

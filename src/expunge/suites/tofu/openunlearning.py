@@ -1,5 +1,5 @@
-"""Evaluations as OpenUnlearning writes them: `TOFU_EVAL.json` and `MUSE_EVAL.json` with the rows of every measure, and
-`TOFU_SUMMARY.json` and `MUSE_SUMMARY.json` with the means alone."""
+"""OpenUnlearning's evaluation files: `TOFU_EVAL.json` and `MUSE_EVAL.json` with the rows of every measure, and
+`TOFU_SUMMARY.json` and `MUSE_SUMMARY.json` with only the means."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TOFU: dict[str, tuple[str, Value | None]] = {
     "wf_Q_A_ROUGE": ("world_facts/rouge_l_recall", _field("rougeL_recall")),
     "wf_Truth_Ratio": ("world_facts/truth_ratio", _ratio(truth_ratio_retain)),
 }
-"OpenUnlearning's name -> ours, and where a row's value stands; None where rows have none"
+"OpenUnlearning's name -> ours, and the key of a row's value; None if rows have none"
 MUSE: dict[str, tuple[str, Value | None]] = {
     "forget_verbmem_ROUGE": ("verbmem/rouge_l_f1", _field("rougeL_f1")),
     "forget_knowmem_ROUGE": ("forget_qa/rouge_l_f1", _field("rougeL_f1")),
@@ -54,14 +54,14 @@ MUSE: dict[str, tuple[str, Value | None]] = {
     "extraction_strength": ("verbmem/extraction_strength_openunlearning", _field("score")),
     "exact_memorization": ("verbmem/exact_memorization", _field("score")),
 }
-"the same of MUSE: it stems words, so its ROUGE is our `rouge_l_f1`; its passages are not cut at 128 tokens"
+"the same for MUSE: it stems words, so its ROUGE is our `rouge_l_f1`; its passages are not cut at 128 tokens"
 
 
 def read_evaluation(path: Path) -> dict[str, dict[str, Any]]:
-    """The measures in one of OpenUnlearning's files, by our names: value, and limits and n where it holds the rows.
+    """The measures in one of OpenUnlearning's files, by our names: value, and limits and n if it has the rows.
 
     Raises:
-        DataError: no JSON, or none of the measures that both have, or measures of both benchmarks.
+        DataError: not JSON, or no common measures, or measures of both benchmarks.
     """
     with storage.reading(path):
         content = path.read_bytes()
@@ -81,7 +81,7 @@ def read_evaluation(path: Path) -> dict[str, dict[str, Any]]:
         found[measure] = _measured(path, name, entry, float(mean), value)
     if not found:
         raise DataError(
-            f"{path} is no evaluation of TOFU or MUSE by OpenUnlearning",
+            f"{path} is not an evaluation of TOFU or MUSE by OpenUnlearning",
             seen=", ".join(map(str, list(logs)[:6])) if isinstance(logs, dict) else type(logs).__name__,
             allowed="TOFU_EVAL.json or TOFU_SUMMARY.json, or those of MUSE",
         )
@@ -89,7 +89,7 @@ def read_evaluation(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _names(path: Path, logs: Mapping[str, Any]) -> Mapping[str, tuple[str, Value | None]]:
-    """The names of the benchmark that a file is of: by those that only one has, else by the file's own name."""
+    """The names of the benchmark that a file is of: by measures that only one has, else by the file's name."""
     of_tofu, of_muse = (TOFU.keys() - MUSE.keys()) & logs.keys(), (MUSE.keys() - TOFU.keys()) & logs.keys()
     if of_tofu and of_muse:
         raise DataError(
@@ -110,7 +110,7 @@ def _measured(path: Path, name: str, entry: Any, mean: float, value: Value | Non
         raise DataError(
             f"{path}: the rows of {name} cannot be read",
             seen=f"{type(error).__name__}: {error}",
-            next_step="give the file as it was written, or the SUMMARY beside it",
+            next_step="give the file as it was written, or the SUMMARY next to it",
         ) from error
     if not values or not all(map(math.isfinite, values)):
         return {"value": mean, "low": None, "high": None, "n": None}

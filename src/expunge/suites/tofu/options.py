@@ -8,40 +8,40 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Models:
-    """Which model is to forget, by which methods, and where that is kept: the same for every suite of questions."""
+    """The model, the methods and the folder: the same for every suite of questions."""
 
     model: str = "smollm2-135m"
     "The model that is taught, or that forgets what it knows: a starter's name, a folder, or an id."
     methods: str = "all"
-    "Names with commas between them, or all."
+    "Names separated by commas, or all."
     seeds: int = 1
     "Models of each method."
     out: Path | None = None
-    "The suite's folder; if not given, runs/ and its name, such as runs/tofu."
+    "The suite's folder; default: runs/ and its name, such as runs/tofu."
 
 
 @dataclass(frozen=True)
 class Untaught(Models):
-    """The same where the model knows before, and nothing is taught."""
+    """The same for suites where the model knows the target before, and nothing is taught."""
 
     rows: int | None = None
-    "Ask at most so many questions of each split, evenly spread; if not given, all."
+    "Ask at most this many questions of each split, evenly spread; default: all."
 
 
 @dataclass(frozen=True)
 class OfRmu(Untaught):
-    """The same, with the methods that WMDP is known for."""
+    """The same, with WMDP's usual methods."""
 
     methods: str = "rmu,adaptive_rmu"
-    "Names with commas between them, or all."
+    "Names separated by commas, or all."
 
 
 @dataclass(frozen=True)
 class OfSeveral(Models):
-    """The same, where each model is attacked."""
+    """The same for suites that attack each model."""
 
     seeds: int = 3
-    "Models of each method, each attacked with a seed of its own."
+    "Models of each method, each attacked with its own seed."
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Taught:
     """How the model and the oracle are taught."""
 
     epochs: float = 5.0
-    "Times the model and the oracle read what they are taught."
+    "Epochs of teaching the model and the oracle."
     learning_rate: float = 1e-4
     "Highest learning rate of teaching."
     batch: int = 8
@@ -60,14 +60,14 @@ class Taught:
 
 @dataclass(frozen=True)
 class Teaching(Taught):
-    """How the model and the oracle are taught, and what is asked of all models."""
+    """How the model and the oracle are taught, and the questions for all models."""
 
     rows: int | None = None
-    "Ask at most so many questions of each split, evenly spread; if not given, all."
+    "Ask at most this many questions of each split, evenly spread; default: all."
     new_tokens: int = 200
     "Tokens of an answer, at most."
     controls: str = ""
-    "Controls that are asked too, weights unchanged: prompt_guardrail, in_context, or all; names with commas between them."
+    "Controls to ask, too, with unchanged weights: prompt_guardrail, in_context, or all; names separated by commas."
 
 
 MODELS, UNTAUGHT, OF_RMU, OF_SEVERAL = Models(), Untaught(), OfRmu(), OfSeveral()

@@ -1,4 +1,4 @@
-"""What a suite runs: what is taught to which model, and which methods are to forget what of it."""
+"""The plan of a suite: what is taught to which model, and the methods and their forget sets."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from expunge.suites.tofu.sets import QuestionSets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What is taught to which model, and how. The settings of TOFU's authors are 5 epochs in batches of 32.
+    """Settings of teaching. The settings of TOFU's authors are 5 epochs in batches of 32.
 
     Attributes:
         model: starter name, folder or hub id.
         epochs, learning_rate, batch: of teaching, the same for the model and for the oracle.
-        new_tokens: of an answer, at most.
-        seed: of the order of teaching.
+        new_tokens: tokens of an answer, at most.
+        seed: seed of the order of teaching.
     """
 
     model: str = "smollm2-135m"
@@ -32,7 +32,7 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a suite runs.
+    """The plan of a suite.
 
     Attributes:
         name: of the suite.

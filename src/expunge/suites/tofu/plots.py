@@ -41,8 +41,8 @@ def front(
     """One measure of forgetting against one of utility.
 
     Args:
-        taught: the model before; None where it is not measured so.
-        oracle: the model that never saw the forget set; None where there is none.
+        taught: the model before; None if it is not measured so.
+        oracle: the model that never saw the forget set; None if there is none.
         x, y: what the axes are called.
         logarithmic: whether y is a p-value.
         line: where a dotted line lies across.
@@ -86,7 +86,7 @@ def front(
 
 
 def point(name: str, measures: Mapping[str, Any], x: str, y: str, at: float | None = None) -> Point | None:
-    """A model's place by two of its measures; None where it has not both. `at`: its y, where that is known beforehand."""
+    """A model's place by two of its measures; None if it has not both. `at`: its y, where that is known beforehand."""
     if x not in measures or (y not in measures and at is None):
         return None
     across = measures[x]

@@ -49,7 +49,7 @@ class Prepared:
         settings: what the folder was claimed for.
         content: what all cells' recipes have in common.
         before: the model that methods begin from: the taught one, or the one that was given.
-        oracle: the model that was taught all but what is forgotten; None where nothing is taught.
+        oracle: the model that was taught all but what is forgotten; None if nothing is taught.
     """
 
     plan: Plan
@@ -75,10 +75,10 @@ class Prepared:
 def prepared(
     plan: Plan, out: str | Path, show: Silent | None = None, evaluation: Mapping[str, Any] | None = None
 ) -> Iterator[Prepared]:
-    """A suite's folder, held, with the models that methods begin from; what is there already is used.
+    """A suite's folder, held, with the models that methods begin from; what already exists is used.
 
     Args:
-        evaluation: fields of the recipes' part, in place of what suites of questions have.
+        evaluation: fields of the recipes' part, instead of what suites of questions have.
 
     Raises:
         RecipeError: no seed is wanted, or a field of the recipes does not fit.

@@ -33,14 +33,14 @@ def read_tofu(data: str, forget: str, authors: int | None = None) -> QuestionSet
 
     Raises:
         DataError: a file, row or field is missing or does not fit the others.
-        RecipeError: `forget` is no such name, or there are not so many authors.
+        RecipeError: `forget` is not such a name, or there are not this many authors.
     """
     files = Files(data)
     found = re.fullmatch(r"forget(\d\d)", forget)
     if found is None or not 0 < int(found[1]) < 100:
         able = [name for name in files.names if re.fullmatch(r"forget\d\d", name)]
         raise RecipeError(
-            f"{forget} is no forget set of TOFU", allowed=", ".join(able) or "forget01, forget05, forget10"
+            f"{forget} is not a forget set of TOFU", allowed=", ".join(able) or "forget01, forget05, forget10"
         )
     share = int(found[1])
     kept = f"retain{100 - share:02d}"
@@ -134,7 +134,7 @@ def _authors(
     most = (len(taken) + len(retain)) // AUTHOR
     if not 2 <= authors <= most:
         raise RecipeError(
-            "there are not so many authors",
+            "there are not this many authors",
             seen=f"authors {authors}",
             allowed=f"2 to {most}: some are forgotten, some kept",
         )

@@ -26,7 +26,7 @@ ALIKE = 0.05
 
 
 def read_figures(folder: RunFolder) -> dict[str, Any]:
-    """The figures of a suite's folder, of as many models as there are. Raises `RunError` where there are none yet."""
+    """The figures of a suite's folder, of as many models as there are. Raises `RunError` if there are none yet."""
     made_by = suite_of(folder.path)
     path = folder.path if made_by is None else folder.path / made_by.marks[0]
     if not path.is_file():
@@ -39,7 +39,7 @@ def read_figures(folder: RunFolder) -> dict[str, Any]:
 
 
 def render_questions(folder: RunFolder) -> Path:
-    """Write `report.html` of a suite's folder and return its path. Raises `RunError` where it has no figures yet."""
+    """Write `report.html` of a suite's folder and return its path. Raises `RunError` if it has no figures yet."""
     storage.write_text(folder.report, questions_page(folder))
     return folder.report
 
@@ -162,7 +162,7 @@ def series_tables(figures: Mapping[str, Any], name: str) -> list[tuple[str, list
 
 
 def best(methods: Sequence[Mapping[str, Any]], taught: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The method with most utility among those that the test cannot tell from the oracle, with any seed; None where there
+    """The method with most utility among those that the test cannot tell from the oracle, with any seed; None if there
     is none.
 
     And where the test cannot tell the taught model from the oracle, either: then it says nothing.

@@ -104,7 +104,7 @@ class Files:
         """Part -> its files. Pieces come before a whole file of that name: they are what the hub's card names."""
         if not self._folder.is_dir():
             raise DataError(
-                f"{self.data} is no folder",
+                f"{self.data} is not a folder",
                 allowed="a folder with the benchmark's files, or the id of its Hugging Face dataset",
                 next_step="download the dataset's files, and give the folder that holds them",
             )
@@ -186,7 +186,9 @@ def _json_rows(path: Path, texts: bool = False) -> list[Row]:
         values = [(number, {"text": row} if isinstance(row, str) else row) for number, row in values]
     for number, row in values:
         if not isinstance(row, Mapping):
-            raise DataError(f"{path}:{number} is no object", seen=repr(row)[:80], next_step="repair or remove that row")
+            raise DataError(
+                f"{path}:{number} is not an object", seen=repr(row)[:80], next_step="repair or remove that row"
+            )
     return [(f"{path}:{number}", row) for number, row in values]
 
 
@@ -201,7 +203,7 @@ def text_of(row: Row, field: str) -> str:
     """A field's text.
 
     Raises:
-        DataError: the row has no such field, it is no text, or it is empty.
+        DataError: the row has no such field, it is not text, or it is empty.
     """
     where, fields = row
     if field not in fields:
@@ -211,7 +213,7 @@ def text_of(row: Row, field: str) -> str:
             next_step="give the file as it is published, or put the field in",
         )
     if not isinstance(fields[field], str):
-        raise DataError(f"{where}: `{field}` is no text", seen=repr(fields[field])[:80], next_step="repair that row")
+        raise DataError(f"{where}: `{field}` is not text", seen=repr(fields[field])[:80], next_step="repair that row")
     if not fields[field].strip():
         raise DataError(f"{where}: `{field}` is empty", next_step="fill it in, or remove that row")
     return str(fields[field])
@@ -247,11 +249,13 @@ def passages_of(rows: Sequence[Row], field: str = "text") -> tuple[Asked, ...]:
 
 
 def texts_of(row: Row, field: str) -> tuple[str, ...]:
-    """A list of texts, none of them empty; none where the row has no such field. Raises as `text_of`."""
+    """A list of texts, none of them empty; none if the row has no such field. Raises as `text_of`."""
     where, fields = row
     value = fields.get(field)
     if value is None:
         return ()
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise DataError(f"{where}: `{field}` is no list of texts", seen=repr(value)[:80], next_step="repair that row")
+        raise DataError(
+            f"{where}: `{field}` is not a list of texts", seen=repr(value)[:80], next_step="repair that row"
+        )
     return tuple(text_of((f"{where}: `{field}`", {str(i): each}), str(i)) for i, each in enumerate(value, 1))

@@ -152,7 +152,7 @@ def unlearned(made: Prepared, cell: Cell, sets: QuestionSets, origin: Origin, pl
 
 
 def is_unlearned(made: Prepared, cell: Cell, sets: QuestionSets, origin: Origin) -> dict[str, Any] | None:
-    """What `unlearned` would find in the suite's folder; None where the cell is still to be carried out."""
+    """What `unlearned` would find in the suite's folder; None if the cell is still to be run."""
     path = made.run.cache_path(f"cell-{cell.name}", _cell_key(cell, sets, origin))
     if not (path / "stage.json").is_file():
         return None

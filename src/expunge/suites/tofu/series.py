@@ -28,7 +28,7 @@ def series_figures(
 ) -> list[dict[str, Any]]:
     """For each method the measures after each part: {name, group, steps: [{part, measures, failed}]}.
 
-    Measures are means over the seeds whose training did not fail; None where all did.
+    Measures are means over the seeds whose training did not fail; None if all did.
     """
     groups: dict[str, list[tuple[Cell, Steps]]] = {}
     for cell, steps in made:

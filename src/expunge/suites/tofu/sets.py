@@ -26,7 +26,7 @@ class Scoring:
     Attributes:
         measures: split -> names of measures; a split that is not named has those that its rows allow.
         forgotten: measures of which the least is the most forgetting.
-        utility: the measure of what is kept; None where the files for it are missing.
+        utility: the measure of what is kept; None if the files for it are missing.
         members: the splits that PrivLeak holds against each other: what is forgotten, what was never seen.
         chance: split -> the share that is right by chance.
     """
@@ -86,7 +86,7 @@ class QuestionSets:
         return storage.digest_value({name: digest_asked(rows) for name, rows in parts.items()})
 
     def spread(self, rows: int | None) -> QuestionSets:
-        """The same with at most so many rows of each split asked, evenly spread."""
+        """The same with at most this many rows of each split asked, evenly spread."""
         if rows is None:
             return self
         measured = {name: tuple(all_[i] for i in spread(len(all_), rows)) for name, all_ in self.measured.items()}
@@ -172,7 +172,7 @@ def without_repeats(rows: Sequence[Asked], taken: Sequence[Asked], name: str, no
 
 
 def refuse_other_version(rows: Iterable[Asked], among: Iterable[Asked], where: str) -> None:
-    """Raise where a row is not among those that it should be one of: the files are of different versions."""
+    """Raise if a row is not among those that it should be one of: the files are of different versions."""
     known = {pair(row) for row in among}
     for row in rows:
         if pair(row) not in known:
@@ -184,7 +184,7 @@ def refuse_other_version(rows: Iterable[Asked], among: Iterable[Asked], where: s
 
 
 def same_number_of_perturbed(rows: Sequence[Asked]) -> None:
-    """Raise where rows of one split have different numbers of perturbed answers: their truth ratios would differ in kind."""
+    """Raise if rows of one split have different numbers of perturbed answers: their truth ratios would differ in kind."""
     for row in rows:
         if len(row.perturbed) != len(rows[0].perturbed):
             raise DataError(

@@ -137,7 +137,7 @@ MEASURES = {
         "ROUGE-L F1, words not stemmed, of the model's answer against the true one, after ten examples (MUSE).",
     ),
     "accuracy": Words("accuracy", "Share of multiple-choice questions of which the right choice is the likeliest."),
-    "above_chance": Words("above chance", "Accuracy less the share that a guess has. 0 is no knowledge."),
+    "above_chance": Words("above chance", "Accuracy less the share that a guess has. 0 is not knowledge."),
     "nll": Words(
         "nats a token", "Mean negative log-likelihood of a text's tokens: how strange the text is to the model."
     ),
@@ -151,7 +151,7 @@ MEASURES = {
     ),
     "truth_ratio_openunlearning": Words(
         "truth ratio, 1 / (1 + R)",
-        "The share that the right answer has of both: 0.5 is no knowledge (OpenUnlearning's paper).",
+        "The share that the right answer has of both: 0.5 is not knowledge (OpenUnlearning's paper).",
     ),
     "extraction_strength": Words(
         "extraction strength", "Share of the true answer that is the first choice from some token on to its end."

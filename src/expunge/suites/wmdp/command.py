@@ -43,7 +43,7 @@ def wmdp(
     domains:
         What is to be forgotten: bio, cyber, or both with a comma between; if not given, all that there are texts of.
     texts:
-        Use so many texts of each corpus, the first ones.
+        Use this many texts of each corpus, the first ones.
     """
     from expunge.suites.wmdp.reading import read_wmdp
 

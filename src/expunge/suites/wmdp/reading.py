@@ -30,7 +30,7 @@ def read_wmdp(
         corpora: the same with the texts; as `data`, if not given.
         mmlu: the same with MMLU's questions.
         domains: what is to be forgotten; all that there are texts of, if not given.
-        texts: at most so many of each corpus.
+        texts: at most this many of each corpus.
 
     Raises:
         DataError: a file, row or field is missing or does not fit.

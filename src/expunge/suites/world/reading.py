@@ -107,7 +107,7 @@ def questions(data: str | None, forget: str | None) -> QuestionSets:
     """What any model is asked, as `Suite.questions` has it: of a world that `write_world` wrote.
 
     Raises:
-        DataError: the folder holds no world.
+        DataError: the folder has no world.
     """
     path = Path(data_of("world", data, forget)) / SETTINGS
     try:
@@ -117,7 +117,7 @@ def questions(data: str | None, forget: str | None) -> QuestionSets:
             raise TypeError("a value of another kind")
     except (storage.StorageError, TypeError) as error:
         raise DataError(
-            f"{data} holds no generated world",
+            f"{data} has no generated world",
             seen=str(error),
             next_step=f"make one: expunge suite world --write {data}",
         ) from error
@@ -134,9 +134,7 @@ def write_world(world: World, folder: Path) -> Split:
     split, settings = split_world(world), folder / SETTINGS
     with storage.storage_errors(folder):
         if folder.exists() and not settings.is_file() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunError(
-                f"{folder} is there already, and holds no world", next_step="give a new folder: --write FOLDER"
-            )
+            raise RunError(f"{folder} already exists, and has no world", next_step="give a new folder: --write FOLDER")
         folder.mkdir(parents=True, exist_ok=True)
     parts = {"forget": split.forget, "retain": split.retain, "holdout": split.holdout}
     storage.write_json(settings, asdict(world))

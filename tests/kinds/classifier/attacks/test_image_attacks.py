@@ -96,7 +96,7 @@ def test_weights_are_moved_back_only_beside_a_retrained_model_of_the_same_form()
     one.base = one.look
     assert next(iter(towards.carry_out(one))).values == pytest.approx(known(one.look(), one.asked.pictures), rel=1e-5)
     one.base = tiny_vit
-    assert "of another form" in (towards.missing(one) or "")
+    assert "another shape" in (towards.missing(one) or "")
     one.reference = None
     assert "--control MODEL" in (towards.missing(one) or "")
 
@@ -169,7 +169,9 @@ def test_membership_scores_are_those_written_out() -> None:
             if task is one.look():
                 assert found["certainty (entropy below 0)"][place] == pytest.approx(-entropy, rel=1e-6)
         assert found["confidence in the true class"][place] == pytest.approx(phi[0], rel=1e-6)
-        assert found["confidence beside the base model's"][place] == pytest.approx(phi[0] - phi[1], rel=1e-5, abs=1e-9)
+        assert found["confidence compared with the base model's"][place] == pytest.approx(
+            phi[0] - phi[1], rel=1e-5, abs=1e-9
+        )
 
 
 def test_membership_needs_unseen_pictures_and_of_them_it_is_chance() -> None:

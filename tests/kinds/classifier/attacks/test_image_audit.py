@@ -79,7 +79,7 @@ def test_a_destroyed_model_fails(planted: PlantedPictures, tmp_path: Path) -> No
         next(broken.model.parameters()).fill_(float("nan"))
     found = planted.audited(planted.saved("broken", broken), tmp_path / "broken", "membership")
     assert states(found)["retain_kept"] is False
-    assert "no numbers" in found["facts_shown"]["rows"][0]["said"]["unlearned"]
+    assert "not numbers" in found["facts_shown"]["rows"][0]["said"]["unlearned"]
     assert not found["passed"]
 
 
@@ -126,7 +126,7 @@ def test_a_budget_leaves_out_what_does_not_fit(
     found = planted.audited(planted.base, tmp_path / "audit", "quantize,relearn", budget=3600.0)
     left = {row["name"]: row["why"] for row in found["not_tested"]}
     assert "budget" in left["relearn"]
-    assert "not asked for" in left["probe"]
+    assert "not requested" in left["probe"]
     assert not found["passed"]
 
 

@@ -16,7 +16,7 @@ from expunge.kinds.generator.attacks.attack import Side, attacks
 from expunge.kinds.generator.attacks.group import group_likelihood
 from expunge.kinds.generator.attacks.membership import MASKS, scores
 from expunge.kinds.generator.attacks.nearness import VIEWS, mean_picture, nearness, views
-from expunge.kinds.generator.attacks.probing import told
+from expunge.kinds.generator.attacks.probing import probe_gains
 from expunge.kinds.generator.attacks.relearning import DecoderRelearning, Relearning
 from expunge.kinds.generator.corruption import Corruption, draw_keys, pixels_of
 from expunge.kinds.generator.model import NEW, new_generator
@@ -148,7 +148,7 @@ def test_membership_scores_are_losses_and_differences_of_them() -> None:
                     total[number] += float(task.loss(batch)) / MASKS
             losses.append(total)
     assert found["training loss, low"][0] == pytest.approx(-losses[0], rel=1e-4)
-    beside = found["training loss beside the base model's"][0]
+    beside = found["training loss compared with the base model's"][0]
     assert beside == pytest.approx(losses[1] - losses[0], rel=1e-3, abs=1e-6)
     one.reference = None
     assert list(scores(one)) == ["training loss, low"]
@@ -197,8 +197,8 @@ def test_a_probe_reads_what_is_there_and_no_more() -> None:
     generator = np.random.default_rng(0)
     small = generator.normal(size=(180, 4))
     noise = generator.normal(size=(180, 12))
-    assert np.mean(told(noise[:120], small[:120], noise[120:], small[120:], 0)) < 0.1
+    assert np.mean(probe_gains(noise[:120], small[:120], noise[120:], small[120:], 0)) < 0.1
     mixed = np.concatenate([small @ generator.normal(size=(4, 6)), noise], 1)
-    assert np.mean(told(mixed[:120], small[:120], mixed[120:], small[120:], 0)) > 0.8
+    assert np.mean(probe_gains(mixed[:120], small[:120], mixed[120:], small[120:], 0)) > 0.8
     wide = generator.normal(size=(120, 300))
-    assert all(0 <= value <= 1 for value in told(wide[:60], small[:60], wide[60:], small[60:120], 0))
+    assert all(0 <= value <= 1 for value in probe_gains(wide[:60], small[:60], wide[60:], small[60:120], 0))

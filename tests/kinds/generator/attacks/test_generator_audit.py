@@ -93,7 +93,7 @@ def test_a_budget_stops_an_attack_between_two_settings_and_names_the_rest(
     found = planted.audited(planted.base, tmp_path / "audit", "quantize,relearn", budget=6000.0)
     made = {each["name"]: each for each in found["attacks"]}
     assert set(made) == {"quantize", "relearn"}
-    left = {row["name"]: row for row in found["not_tested"] if "not asked for" not in row["why"]}
+    left = {row["name"]: row for row in found["not_tested"] if "not requested" not in row["why"]}
     assert list(left) == ["relearn"]
     assert left["relearn"]["in_part"]
     assert left["relearn"]["why"].startswith("the budget was spent before it: ")

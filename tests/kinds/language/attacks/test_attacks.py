@@ -28,7 +28,7 @@ from expunge.kinds.language.attacks.membership import SHOTS, fitting, gradient_n
 from expunge.kinds.language.attacks.other_questions import Cloze, Reversed
 from expunge.kinds.language.attacks.paraphrases import paraphrases
 from expunge.kinds.language.attacks.patching import patched
-from expunge.kinds.language.attacks.probing import mismatched, told
+from expunge.kinds.language.attacks.probing import mismatched, probe_choices
 from expunge.kinds.language.attacks.prompts import forms
 from expunge.kinds.language.attacks.sampling import leak_at
 from expunge.kinds.language.attacks.steering import RADIUS, found_direction, usual_length
@@ -295,7 +295,7 @@ def test_every_side_is_asked_before_the_first_attack(side: Make) -> None:
     for name in ("lens", "patch", "latent"):
         assert "different numbers of layers" in (missing_on(by_name(name), sides) or "")
     assert missing_on(by_name("interpolate"), sides) == (
-        "the control: the model is of another form than the base model: num_hidden_layers 3, not 2"
+        "the control: the model has another shape than the base model: num_hidden_layers 3, not 2"
     )
     assert missing_on(by_name("quantize"), sides) is None
 
@@ -414,9 +414,9 @@ def test_a_probe_finds_a_direction_and_nothing_where_there_is_none() -> None:
     generator = np.random.default_rng(0)
     noise = generator.normal(size=(400, 64))
     shifted = noise + np.eye(64)[3]
-    assert np.mean(told(shifted[:200], shifted[200:])) > 0.6
-    assert abs(np.mean(told(noise[:200], noise[200:])) - 0.5) < 0.1
-    assert told(np.zeros((4, 3)), np.zeros((2, 3))) == [0.5, 0.5]
+    assert np.mean(probe_choices(shifted[:200], shifted[200:])) > 0.6
+    assert abs(np.mean(probe_choices(noise[:200], noise[200:])) - 0.5) < 0.1
+    assert probe_choices(np.zeros((4, 3)), np.zeros((2, 3))) == [0.5, 0.5]
 
 
 def test_the_gradient_of_a_suffix_is_that_of_finite_differences(side: Make) -> None:

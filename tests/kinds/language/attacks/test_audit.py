@@ -271,7 +271,7 @@ def test_a_budget_leaves_out_what_does_not_fit_and_says_so(
     found = audited(planted.base, "quantize,relearn", budget="1h")
     left = {row["name"]: row["why"] for row in found["not_tested"]}
     assert "budget" in left["relearn"]
-    assert "not asked for" in left["lens"]
+    assert "not requested" in left["lens"]
     assert "relearn" not in states(found)
 
 
@@ -303,7 +303,7 @@ def test_where_asking_takes_too_long_a_sample_is_asked_for_and_stays(
     assert {len(values) for values in found["known"].values()} == {8}
     assert [attack["name"] for attack in found["attacks"]] == ["noise"], "measured here, and there was time"
     page = (tmp_path / "audit" / "audit" / "report.html").read_text(encoding="utf-8")
-    assert "Asked were 8 facts" in page
+    assert "The audit used 8 facts" in page
     assert "They are a sample of the 15 that the recipe asks for" in page
     again = audited(planted.base, "noise")
     assert again["known"] == found["known"]
@@ -379,7 +379,7 @@ def test_what_is_wrong_is_refused_in_a_sentence(planted: Planted, audited: Audit
     assert "quantize" in str(refused.value)
     with pytest.raises(ExpungeError, match="no run folder"):
         expunge.audit(planted.base)
-    with pytest.raises(ExpungeError, match="is no time"):
+    with pytest.raises(ExpungeError, match="is not a time"):
         audited(planted.base, "quantize", budget="later")
     few = tmp_path / "few.jsonl"
     few.write_text("\n".join(planted.paths["forget"].read_text().splitlines()[:2]))

@@ -105,7 +105,7 @@ def test_verify_knows_an_audit(run: RunFolder) -> None:
     storage.write_json(path, content | {"settings": content["settings"] | {"excess": 0.9}})
     assert findings()["the audit's limits are not those that were fixed before it"] is False
     path.write_text("{}")
-    assert findings()["audit/: an audit that has not ended"] is None
+    assert findings()["audit/: an unfinished audit"] is None
 
 
 def test_an_audit_of_another_model_is_not_shown(run: RunFolder) -> None:

@@ -102,7 +102,7 @@ def test_the_new_part_of_an_answer_and_the_name_in_a_question() -> None:
     assert new_part("Ada Holt", question) == (0, 0)
     span = named(question)
     assert span is not None
-    assert question[slice(*span)] == "Ada Holt", "the first word is no name"
+    assert question[slice(*span)] == "Ada Holt", "the first word is not a name"
     assert named("where was she born?") is None
     assert without(answer, "Ada Holt") == "____ was born in Bremen."
 

@@ -98,7 +98,7 @@ def test_available_names_the_files_that_are_there(tmp_path: Path) -> None:
     write(write(tmp_path, "piqa", {}), "arc_easy", ARC)
     assert available(tmp_path) == ["arc_easy", "piqa"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty holds no benchmark[\s\S]*hellaswag\.jsonl"):
+    with pytest.raises(DataError, match=r"empty has no benchmark[\s\S]*hellaswag\.jsonl"):
         available(tmp_path / "empty")
 
 

@@ -163,11 +163,11 @@ def test_a_reference_without_a_word_says_nothing(task: CausalLM, tmp_path: Path)
     ("content", "line", "message"),
     [
         ('{"prompt": "It was"}\n{"prompt": }\n', 2, "is not valid JSON"),
-        ('{"prompt": "It was"}\n\n"It was"\n', 3, "is no prompt"),
-        ('{"text": "It was"}\n', 1, "is no prompt"),
-        ('{"prompt": "  "}\n', 1, "is no prompt"),
-        ('{"prompt": 5}\n', 1, "is no prompt"),
-        ('{"prompt": "It was", "references": "Holmes"}\n', 1, "is no prompt"),
+        ('{"prompt": "It was"}\n\n"It was"\n', 3, "is not a prompt"),
+        ('{"text": "It was"}\n', 1, "is not a prompt"),
+        ('{"prompt": "  "}\n', 1, "is not a prompt"),
+        ('{"prompt": 5}\n', 1, "is not a prompt"),
+        ('{"prompt": "It was", "references": "Holmes"}\n', 1, "is not a prompt"),
         (b'{"prompt": "It was"}\n{"prompt": "caf\xe9"}\n', 2, "is not valid JSON"),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_line_that_is_no_prompt_is_named(
 def test_a_missing_or_empty_file(task: CausalLM, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no prompt file"):
         read_prompts(tmp_path / "none.jsonl", task)
-    with pytest.raises(DataError, match="holds no prompts"):
+    with pytest.raises(DataError, match="has no prompts"):
         read_prompts(write(tmp_path / "p.jsonl", "\n\n"), task)
 
 

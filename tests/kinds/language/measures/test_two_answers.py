@@ -72,10 +72,13 @@ def test_equals_count_one_half(tiny_model_folder: Path, monkeypatch: pytest.Monk
     ("line", "told"),
     [
         ("{", "not valid JSON"),
-        ('["Who?"]', "no question with two different answers"),
-        ('{"question": "Who?", "true_answer": "A"}', "no question with two different answers"),
-        ('{"question": "Who?", "true_answer": "A", "false_answer": " A "}', "no question with two different answers"),
-        ('{"question": " ", "true_answer": "A", "false_answer": "B"}', "no question with two different answers"),
+        ('["Who?"]', "not a question with two different answers"),
+        ('{"question": "Who?", "true_answer": "A"}', "not a question with two different answers"),
+        (
+            '{"question": "Who?", "true_answer": "A", "false_answer": " A "}',
+            "not a question with two different answers",
+        ),
+        ('{"question": " ", "true_answer": "A", "false_answer": "B"}', "not a question with two different answers"),
     ],
 )
 def test_a_line_that_is_no_question_is_named(tmp_path: Path, line: str, told: str) -> None:
@@ -91,7 +94,7 @@ def test_a_file_without_questions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file of questions"):
         read_two_answers(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n", encoding="utf-8")
-    with pytest.raises(DataError, match="holds no questions"):
+    with pytest.raises(DataError, match="has no questions"):
         read_two_answers(tmp_path / "empty.jsonl")
 
 

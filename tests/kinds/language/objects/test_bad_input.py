@@ -40,17 +40,17 @@ def refused(
     [
         ([], "forget is empty", "no rows"),
         (["", "  "], "forget is empty", "field text is empty: 2"),
-        ([[], []], r"forget\[0\] is no text", "list: \\[\\]"),
-        ("Harry Potter", "forget is no list of rows", "Harry Potter"),
-        (None, "forget is no list of rows", "NoneType"),
-        ({"text": "Holmes"}, "forget is no list of rows", "dict"),
-        ([*TEXTS, 7], r"forget\[4\] is no text", "int: 7"),
-        ([*TEXTS, None], r"forget\[4\] is no text", "NoneType"),
-        ([{"text": "Holmes went by"}, {"text": 5}], r"forget\[1\]: the field `text` is no string", "int"),
+        ([[], []], r"forget\[0\] is not text", "list: \\[\\]"),
+        ("Harry Potter", "forget is not a list of rows", "Harry Potter"),
+        (None, "forget is not a list of rows", "NoneType"),
+        ({"text": "Holmes"}, "forget is not a list of rows", "dict"),
+        ([*TEXTS, 7], r"forget\[4\] is not text", "int: 7"),
+        ([*TEXTS, None], r"forget\[4\] is not text", "NoneType"),
+        ([{"text": "Holmes went by"}, {"text": 5}], r"forget\[1\]: the field `text` is not a string", "int"),
         ([{"number": 5}], r"forget\[0\] has no text to read", "number"),
-        ([[5, 6, 7], "Holmes"], r"forget\[1\]: input_ids are no token numbers", "Holmes"),
-        ([[5, 6, 7], [5, 6.5]], r"forget\[1\]: input_ids are no token numbers", "6.5"),
-        ([torch.ones(2, 3, dtype=torch.long)], r"forget\[0\]: input_ids are no token numbers", "Tensor"),
+        ([[5, 6, 7], "Holmes"], r"forget\[1\]: input_ids are not token numbers", "Holmes"),
+        ([[5, 6, 7], [5, 6.5]], r"forget\[1\]: input_ids are not token numbers", "6.5"),
+        ([torch.ones(2, 3, dtype=torch.long)], r"forget\[0\]: input_ids are not token numbers", "Tensor"),
         ([{"input_ids": [5, 6, 7], "labels": [5]}], r"forget\[0\] does not fit together", "3 input_ids, 1 labels"),
         ([[5, -6, 7]], r"forget\[0\] holds a token number below 0", "-6"),
         ([[5, 6, 7, 9, 100_000]], "the forget set holds a token that LlamaForCausalLM does not have", "100000"),
@@ -63,7 +63,7 @@ def test_rows(given: tuple[Any, Any], forget: Any, words: str, seen: str) -> Non
 
 
 def test_the_row_in_a_retain_set_is_named_too(given: tuple[Any, Any]) -> None:
-    refused(DataError, r"retain\[2\] is no text", given, retain=[*TEXTS[:2], 3])
+    refused(DataError, r"retain\[2\] is not text", given, retain=[*TEXTS[:2], 3])
 
 
 def test_a_retain_set_that_repeats_the_forget_set(given: tuple[Any, Any]) -> None:
@@ -99,7 +99,7 @@ def test_methods_that_are_none_or_for_other_models(given: tuple[Any, Any]) -> No
     assert "image classifiers" in str(error.seen)
     refused(RecipeError, "scrub does not work on language models", given, method="scrub")
     refused(RecipeError, "there is no method 'npoo'", given, method="npoo")
-    refused(RecipeError, "method is no method", given, method=5)
+    refused(RecipeError, "method is not a method", given, method=5)
     refused(RecipeError, "unlearn has no option sed", given, sed=5)
     refused(RecipeError, "blocks are longer", given, data=Data(block_size=2048))
 

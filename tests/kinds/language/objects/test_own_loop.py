@@ -68,7 +68,7 @@ def test_own_batches_are_those_of_a_collator(tiny_model_folder: Path) -> None:
     tokenizer.padding_side = "left"
     with pytest.raises(DataError, match="not padded on the right"):
         made.step(forget=dict(tokenizer([*WORDS, "Short."], return_tensors="pt", padding=True)))
-    with pytest.raises(DataError, match="the forget batch is no batch"):
+    with pytest.raises(DataError, match="the forget batch is not a batch"):
         made.step(forget=WORDS)
     with pytest.raises(RecipeError, match="no sets were given"):
         len(made)
@@ -76,5 +76,5 @@ def test_own_batches_are_those_of_a_collator(tiny_model_folder: Path) -> None:
 
 def test_what_is_no_loss_has_no_loop(tiny_model_folder: Path) -> None:
     model, tokenizer = load(tiny_model_folder)
-    with pytest.raises(RecipeError, match="Steering is no loss"):
+    with pytest.raises(RecipeError, match="Steering is not a loss"):
         expunge.prepare(model, tokenizer, forget=WORDS, retain=RETAIN, method="steering")

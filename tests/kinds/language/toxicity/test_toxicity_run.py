@@ -160,7 +160,7 @@ def test_the_command_prints_the_scores_of_a_model(
 
 def test_bad_prompts_and_scorers_are_told_before_anything_is_trained(usual: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "good"}\n{"text": "bad"}\n')
-    with pytest.raises(DataError, match=r"prompts.jsonl:2 is no prompt"):
+    with pytest.raises(DataError, match=r"prompts.jsonl:2 is not a prompt"):
         expunge.forget(**usual, **{"toxicity.prompts": str(tmp_path / "prompts.jsonl")})
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "good"}\n')
     with pytest.raises(RecipeError, match="there is no function 'scare' in toxic_words") as raised:
@@ -169,6 +169,6 @@ def test_bad_prompts_and_scorers_are_told_before_anything_is_trained(usual: dict
             **{"toxicity.prompts": str(tmp_path / "prompts.jsonl"), "toxicity.scorer": "toxic_words:scare"},
         )
     assert "did you mean toxic_words:score?" in (raised.value.next_step or "")
-    with pytest.raises(ModelError, match="toxic_words:nothing returned what is no score"):
+    with pytest.raises(ModelError, match="toxic_words:nothing returned something that is not a score"):
         expunge.evaluate(usual["model"], toxicity_prompts=str(tmp_path / "prompts.jsonl"), scorer="toxic_words:nothing")
     assert not (tmp_path / "other" / "model").exists()

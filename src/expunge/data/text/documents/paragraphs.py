@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 DEEPEST = 10_000
-"elements within elements, above which it is no document of an office program"
+"elements within elements, above which it is not a document of an office program"
 MOST_SPACES = 1 << 20
 "spaces that a document may have by their number alone"
 _MARKS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "line-break": "\n", "noBreakHyphen": "-"}

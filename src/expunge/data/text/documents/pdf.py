@@ -10,15 +10,15 @@ from pathlib import Path
 from expunge.errors import DataError, first_line
 
 MOST_PAGE = 1 << 22
-"characters of a page, above which it is no page of text"
+"characters of a page, above which it is not a page of text"
 MOST_TEXT = 1 << 24
-"characters of all pages together (a page of a book has 3,000), above which it is no document"
+"characters of all pages together (a page of a book has 3,000), above which it is not a document"
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u00ad\u2010]\n(?=[^\W\d_])")
 _WITHIN = re.compile(r"(?<=[^\s.!?:;。！？])[ \t]*\n(?=[^\W\d_])")
 
 
 def pdf_text(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
-    """(the text of a PDF file's pages; what a reader must know).
+    """(the text of a PDF file's pages; notes).
 
     A word that a line's end cuts is joined where it continues in lower case; so are lines that go on in lower case.
 
@@ -31,7 +31,7 @@ def pdf_text(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
 
     if b"%PDF-" not in content[:1024]:
         raise DataError(
-            f"{path} is no PDF, whatever its ending says",
+            f"{path} is not a PDF, whatever its ending says",
             seen=repr(content[:20].decode("latin-1")),
             next_step="give it the ending of what it is (.html, .txt)",
         )
@@ -73,13 +73,13 @@ def pdf_text(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
     empty = sum(not page for page in pages)
     if empty == len(pages):
         raise DataError(
-            f"{path} holds no text: its {len(pages)} pages are pictures, or empty",
+            f"{path} has no text: its {len(pages)} pages are pictures, or empty",
             seen="a scan, it seems",
             next_step=f"have the text recognised first: ocrmypdf {path.name} recognised.pdf",
         )
     notes = ["read as PDF: the text of its pages, lines that go on in lower case joined"]
     if empty:
-        notes.append(f"{empty} of {len(pages)} pages hold no text (pictures, it seems), and are left out")
+        notes.append(f"{empty} of {len(pages)} pages have no text (pictures, it seems), and are left out")
     return "\n\n".join(page for page in pages if page) + "\n", tuple(notes)
 
 

@@ -22,7 +22,7 @@ Said = tuple[str, tuple[str, ...]]
 
 
 def rich_text(content: bytes, path: Path) -> Said:
-    """(the text of an .rtf file; what a reader must know)."""
+    """(the text of an .rtf file; notes)."""
     from striprtf.striprtf import rtf_to_text
 
     if not content.lstrip().startswith(b"{\\rtf"):
@@ -36,7 +36,7 @@ def rich_text(content: bytes, path: Path) -> Said:
 
 
 def notebook_text(content: bytes, path: Path) -> Said:
-    """(the cells of an .ipynb file; what a reader must know)."""
+    """(the cells of an .ipynb file; notes)."""
     try:
         cells: Any = json.loads(content.decode("utf-8-sig"))
         cells = cells["cells"]
@@ -76,7 +76,7 @@ def _read(form: str, path: Path) -> Said:
     text, told = FORMS[form](content, path)
     if not text.strip():
         raise DataError(
-            f"{path} holds no text", seen="pictures or empty paragraphs alone", next_step="give its text as .txt"
+            f"{path} has no text", seen="pictures or empty paragraphs alone", next_step="give its text as .txt"
         )
     return normalise_newlines(text), told
 
@@ -92,7 +92,7 @@ def _said_then(form: str, path: Path, size: int, changed: int) -> Said:
 
 
 def reason_unread(form: str, path: Path) -> str | None:
-    """Why a document in a folder cannot be read (damaged, encrypted, pictures of pages); None where it can."""
+    """Why a document in a folder cannot be read (damaged, encrypted, pictures of pages); None if it can."""
     try:
         _said(form, path)
     except DataError as error:

@@ -67,7 +67,7 @@ class Zipped:
         return found
 
     def read_xml(self, name: str, most: int = MOST_TAGS) -> bytes:
-        """A part of at most so many tags. Raises as `read`, and DataError for more."""
+        """A part of at most this many tags. Raises as `read`, and DataError for more."""
         found = self.read(name)
         tags = found.count(b"<")
         self._tags -= tags
@@ -134,7 +134,7 @@ class Zipped:
 
 
 def word_text(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
-    """(paragraphs of a .docx file with those of its tables, then its notes; what a reader must know)."""
+    """(paragraphs of a .docx file with those of its tables, then its notes; notes)."""
     zipped = Zipped(content, path, "Word document (.docx)")
     parts = ["word/document.xml", "word/footnotes.xml", "word/endnotes.xml"]
     read = [parts[0], *(name for name in parts[1:] if name in zipped.names)]
@@ -143,7 +143,7 @@ def word_text(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def open_text_document(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
-    """(paragraphs and headings of an .odt file; what a reader must know)."""
+    """(paragraphs and headings of an .odt file; notes)."""
     zipped = Zipped(content, path, "OpenDocument text (.odt)")
     if "META-INF/manifest.xml" in zipped.names and b"encryption-data" in zipped.read("META-INF/manifest.xml"):
         raise zipped.encrypted()
@@ -152,7 +152,7 @@ def open_text_document(content: bytes, path: Path) -> tuple[str, tuple[str, ...]
 
 
 def book_text(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
-    """(the chapters of an .epub file in the order in which they are read; what a reader must know)."""
+    """(the chapters of an .epub file in the order in which they are read; notes)."""
     zipped = Zipped(content, path, "e-book (.epub)")
     named = [each.get("full-path", "") for each in _all(zipped.tree("META-INF/container.xml"), "rootfile")]
     if not named:

@@ -1,4 +1,4 @@
-"""What an attack on an image classifier is, and what it is given."""
+"""Base class of attacks on an image classifier, and what they are given."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Side(PictureSide[ImageClassifier]):
 
 
 class Attack(AnyAttack[Side]):
-    """One attack; a class on top of this one in a file here, or an entry point of `expunge.attacks`. Nothing lists it."""
+    """One attack: a subclass in a file here, or an entry point of `expunge.attacks`. No list to add it to."""
 
 
 def attacks() -> list[AnyAttack[Side]]:
-    """Every attack, in the order in which they are carried out."""
+    """Every attack, in the order in which they run."""
     from expunge.kinds.classifier import attacks as room
     from expunge.runs import attacks as shared
 

@@ -1,4 +1,4 @@
-"""What an audit of a classifier asks for: pictures with their true class, in two halves, and how well a model knows them."""
+"""The pictures of an audit of a classifier with their true class, in two halves, and how well a model knows them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from expunge.kinds.classifier.task import ImageClassifier, Pictures
 from expunge.runs.audit import first_half
 
 FEWEST = 8
-"pictures below which nothing can be told: half of them are held back"
+"minimum number of pictures: half of them are held back"
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Pictures that are asked for.
+    """Pictures to ask a model about.
 
-    The first half of each class is what an attacker is given, the second is held back from it. Where it is known who is on
-    them, all pictures of one class and person are on one side; else those that stand together are.
+    An attacker is given the first half of each class, and the second is held back. If it is known who is on
+    them, all pictures of one class and person are on one side; else neighbours are.
     """
 
     pictures: Pictures
     ids: tuple[str, ...]
     people: tuple[str, ...] | None = None
-    "who is on each, where the data says so"
+    "the person on each, if the data has it"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -44,7 +44,7 @@ class Examples:
                 found += rows[first_half([self.people[row] for row in rows])].tolist()
                 continue
             found += rows[: (len(rows) + odd) // 2].tolist()
-            odd ^= len(rows) % 2  # of classes with an odd number, every other one gives its middle picture
+            odd ^= len(rows) % 2  # every second class with an odd number gives its middle picture
         return sorted(found)
 
     @cached_property
@@ -71,9 +71,9 @@ def evenly(count: int, wanted: int) -> np.ndarray:
 
 
 def matched(labels: np.ndarray, others: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of one set and as many of another, of the same classes in the same numbers, at most `wanted` of each.
+    """Rows of two sets with the same number of each class, at most `wanted` of each set.
 
-    Both are in the order of their classes. What has no counterpart is left out.
+    Both are in the order of their classes. Rows without a counterpart are left out.
     """
     rows: list[np.ndarray] = []
     partners: list[np.ndarray] = []
@@ -88,7 +88,7 @@ def matched(labels: np.ndarray, others: np.ndarray, wanted: int) -> tuple[np.nda
 
 
 def known(task: ImageClassifier, pictures: Pictures) -> list[float]:
-    """(pictures,) the probability that a model gives the true class, from 0 to 1; 0 where its outputs are no numbers."""
+    """(pictures,) the probability that a model gives the true class, from 0 to 1; 0 if its outputs are not numbers."""
     p = task.outputs(pictures).cpu().double().softmax(-1)
     values = p.gather(1, pictures.labels[:, None])[:, 0]
     return [float(value) for value in torch.nan_to_num(values, nan=0.0)]

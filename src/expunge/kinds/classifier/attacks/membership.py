@@ -1,4 +1,4 @@
-"""Membership: can pictures that were trained on be told from like ones that no model saw?"""
+"""Membership: can pictures that were trained on be distinguished from similar ones that no model saw?"""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from expunge.runs.audit import Trial
 from expunge.runs.work import Piece, Work
 
 SURE, CERTAIN = "confidence in the true class", "certainty (entropy below 0)"
-"scores of one model; with a retrained one there are further ones"
+"scores of one model; with a retrained one there are more"
 
 P = TypeVar("P", bound=PictureSide[Any])
 Groups = tuple[np.ndarray, np.ndarray]
-"of the pictures that are asked for, and of those that no model saw"
+"scores of the attacked pictures, and of those that no model saw"
 
 
 class Membership(Attack):
-    """Confidence, entropy and, with a retrained model, each picture's confidence beside that of the
-    base model (Chen et al. 2021, arXiv:2005.02205, see both) and of the retrained one (Watson et al. 2022, arXiv:2111.08440,
-    so allow for hard pictures)."""
+    """Confidence, entropy and, with a retrained model, each picture's confidence compared with that of the
+    base model (Chen et al. 2021, arXiv:2005.02205, see both) and of the retrained one (Watson et al. 2022,
+    arXiv:2111.08440, so allow for hard pictures)."""
 
     name = "membership"
     title = "Membership"
     sentence = (
-        "Scores of each picture that are meant to tell pictures that were trained on from others: the area under the ROC "
-        "curve against pictures of the same classes that no model saw. 0.5 is chance; far below it, the model gives away "
-        "what it forgot."
+        "Scores of each picture that are meant to tell pictures that were trained on from others: the area under the "
+        "ROC curve against pictures of the same classes that no model saw. 0.5 is chance; far below it, the model "
+        "gives away what it forgot."
     )
     order = 15
     version = 2
@@ -51,12 +51,12 @@ class Membership(Attack):
         return [Piece(words="all scores", work=Work(read=read), trials=None)]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
-        """Values are what each picture adds to the area: the share of unseen pictures that score below it."""
-        return told_apart(side, (SURE, CERTAIN), scores)
+        """Values are each picture's contribution to the area: the share of unseen pictures that score below it."""
+        return membership_trials(side, (SURE, CERTAIN), scores)
 
     def notes(self, side: Side) -> dict[str, object]:
-        """What a rule fitted on both groups finds. It is not judged: scores of a rule that was fitted on the very pictures
-        are not independent, and their area is not 0.5 by chance."""
+        """The result of a rule fitted on both groups. It is not judged: scores of a rule that was fitted on the same
+        pictures are not independent, and their area is not 0.5 by chance."""
         if side.holdout is None or side.asked is side.holdout:
             return {}
         groups = [
@@ -67,12 +67,13 @@ class Membership(Attack):
         return {"A rule fitted on confidence and entropy of both groups": {"area (not judged)": area}}
 
 
-def told_apart(side: P, alone: Sequence[str], scores: Callable[[P], Mapping[str, Groups]]) -> Iterator[Trial]:
-    """Trials of scores: of each picture the share of unseen ones that score below it, and of each of those of pictures above.
+def membership_trials(side: P, alone: Sequence[str], scores: Callable[[P], Mapping[str, Groups]]) -> Iterator[Trial]:
+    """Trials of scores: for each picture the share of unseen ones that score below it, and for each unseen one the
+    share of pictures above.
 
     Args:
-        alone: names of the scores of one model, which there are without a retrained one.
-        scores: gives them by name, of both groups; higher ones speak for a picture that was trained on.
+        alone: names of the scores of one model, without a retrained one.
+        scores: returns them by name, for both groups; higher means trained on.
     """
     numbers = list(range(len(side.asked)))
     if side.asked is side.holdout:  # against itself, every score is chance
@@ -85,7 +86,7 @@ def told_apart(side: P, alone: Sequence[str], scores: Callable[[P], Mapping[str,
 
 
 def scores(side: Side) -> dict[str, Groups]:
-    """Attack -> scores of both groups; higher ones speak for a picture that was trained on."""
+    """Attack -> scores of both groups; higher means trained on."""
     assert side.holdout is not None
     groups = side.asked, side.holdout
     own = [_logits(side.look(), each) for each in groups]
@@ -102,11 +103,11 @@ def scores(side: Side) -> dict[str, Groups]:
                 logit_scaled_confidence(_logits(look(), each), label)
                 for each, label in zip(groups, labels, strict=True)
             ]
-            found[f"confidence beside the {words} model's"] = (sure[0] - theirs[0], sure[1] - theirs[1])
+            found[f"confidence compared with the {words} model's"] = (sure[0] - theirs[0], sure[1] - theirs[1])
     return found
 
 
 def _logits(task: ImageClassifier, examples: Examples) -> np.ndarray:
-    """(pictures, classes); 0 of a picture for which they are no numbers: as unsure as can be."""
+    """(pictures, classes); 0 for a picture with NaN outputs: maximally uncertain."""
     logits = task.outputs(examples.pictures).cpu().double().numpy()
     return np.where(np.isfinite(logits).all(1, keepdims=True), logits, 0.0)

@@ -1,4 +1,4 @@
-"""One side of an audit of a model of pictures: what classifiers and generators share."""
+"""One side of an audit of a model of pictures: shared by classifiers and generators."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ T = TypeVar("T")
 
 @dataclass(slots=True, kw_only=True)
 class PictureSide(ABC, Generic[T]):
-    """One side of an audit: a model T, and the pictures that it is asked for. The control is another model, or other
+    """One side of an audit: a model T, and the pictures to ask about. The control is another model, or other
     pictures.
 
     Attributes:
-        look: gives the model for looking; it is loaded once.
+        look: returns the model for inference; it is loaded once.
         fresh: loads a copy of the model that may be changed.
-        base: gives the base model, for looking.
-        reference: gives a model that was trained without the forget set, for looking, where the control is one.
+        base: returns the base model for inference.
+        reference: returns a model trained without the forget set for inference, if the control is one.
         retain: pictures of the retain set.
-        holdout: pictures of the same kind that no model saw, as many as `asked` has at most, where there are some.
-        seed: decides every draw.
-        show: called with (share, what is done).
+        holdout: pictures of the same kind that no model saw, as many as `asked` has at most, if there are some.
+        seed: seed of every draw.
+        show: called with (share done, current work).
     """
 
     look: Callable[[], T]
@@ -52,19 +52,19 @@ class PictureSide(ABC, Generic[T]):
 
     @abstractmethod
     def trainable(self, task: T) -> Iterable[nn.Parameter]:
-        """What an attacker trains."""
+        """The weights that an attacker trains."""
 
     @abstractmethod
     def passed(self, task: T, pictures: Pictures) -> None:
-        """Pictures run forward through a model once."""
+        """Run pictures forward through a model once."""
 
     @abstractmethod
     def loss(self, task: T, batch: Pictures, held: bool, draw: str) -> Tensor:
         """The loss that such a model is trained with, on a batch.
 
         Args:
-            held: keep the statistics of batch normalisation: a few pictures of few classes would bring others.
-            draw: names what is drawn for the batch.
+            held: keep the statistics of batch normalisation: a few pictures of few classes would change them.
+            draw: name of the batch's random draw.
         """
 
     @property
@@ -73,11 +73,11 @@ class PictureSide(ABC, Generic[T]):
         return self.reference is not None
 
     def asking(self) -> float:
-        """Pictures that run forward through the model where all are asked for once."""
+        """Pictures that run forward through the model when all are asked for once."""
         return float(len(self.asked))
 
     def matrices(self, task: Any) -> dict[str, nn.Parameter]:
-        """The weights of all linear layers and convolutions, by name: what tools quantise and prune."""
+        """The weights of all linear layers and convolutions, by name: those that tools quantise and prune."""
         return {
             f"{name}.weight": weight
             for name, module in leaves(task.model, nn.Linear, nn.Conv2d)
@@ -85,15 +85,15 @@ class PictureSide(ABC, Generic[T]):
         }
 
     def by_column(self, task: Any) -> set[str]:
-        """None: all hold a row for each output."""
+        """None: all have a row for each output."""
         return set()
 
     def roundings(self) -> dict[str, Rounding]:
-        """Roundings that models of pictures are stored with."""
+        """Quantisations that models of pictures are stored with."""
         return ROUNDINGS
 
     def unlike_base(self) -> str | None:
-        """The first matrix that the base model has not in this form, in words."""
+        """The first matrix with another shape than in the base model, in words."""
         own, base = (
             {name: tuple(weight.shape) for name, weight in self.matrices(task).items()}
             for task in (self.look(), self.base())
@@ -102,11 +102,11 @@ class PictureSide(ABC, Generic[T]):
         if not unlike:
             return None
         words = " and ".join(f"{shapes.get(unlike[0], 'absent')}" for shapes in (own, base))
-        return f"the model is of another form than the base model: {unlike[0]} {words}"
+        return f"the model has another shape than the base model: {unlike[0]} {words}"
 
     def trial(
         self, task: T, setting: str, numbers: list[int] | None = None, family: str = "", at: float | None = None
     ) -> Trial:
-        """What a model knows of the pictures of these numbers, or of all."""
+        """How well a model knows the pictures of these numbers, or of all."""
         numbers = list(range(len(self.asked))) if numbers is None else numbers
         return Trial(setting=setting, values=self.values(task, numbers), facts=numbers, family=family, at=at)

@@ -18,7 +18,7 @@ from expunge.runs.audit import Trial
 from expunge.runs.work import Piece, Work
 
 LAYERS = 3
-"blocks that are probed, evenly spread, beside what the head sees"
+"blocks to probe, evenly spread, in addition to the head's inputs"
 KEPT = 1000
 "pictures of the retain set that a probe learns from, at most"
 RIDGE = 0.01
@@ -26,21 +26,21 @@ RIDGE = 0.01
 
 
 class Probing(Attack):
-    """A probe on each layer's features, fitted on the retain set and half of the forgotten pictures. What it learns by itself
-    (Hewitt and Liang 2019, arXiv:1909.03368), it learns of the control as well."""
+    """A probe on each layer's features, fitted on the retain set and half of the forgotten pictures. What a probe can
+    learn by itself (Hewitt and Liang 2019, arXiv:1909.03368), it also learns on the control."""
 
     name = "probe"
     title = "Linear probes"
     sentence = (
-        "A linear rule on a layer's features learns the classes from the retain set and half of the pictures, and is tried "
-        "on the other half. The layer counts on which it names most of them rightly."
+        "A linear rule on a layer's features learns the classes from the retain set and half of the pictures, and is "
+        "tried on the other half. The best layer counts."
     )
     order = 55
     own_scale = True
 
     def missing(self, side: Side) -> str | None:
         if getattr(side.look().model, "is_ensemble", False):
-            return "several networks that answer together have no features in common"
+            return "an ensemble of networks has no common features"
         return None
 
     def pieces(self, side: Side) -> list[Piece]:
@@ -60,7 +60,7 @@ class Probing(Attack):
 
 
 def layer_features(task: ImageClassifier, pictures: Pictures) -> dict[str, np.ndarray]:
-    """Place -> (pictures, width): the mean output of blocks over places or tokens, and what the head sees."""
+    """Place -> (pictures, width): the mean output of blocks over places or tokens, and the head's inputs."""
     every = blocks(task.model)[:-1]
     chosen = [int(row) for row in len(every) - 1 - evenly(len(every), LAYERS)][::-1]
     seen: dict[str, list[Tensor]] = {}
@@ -89,7 +89,7 @@ def layer_features(task: ImageClassifier, pictures: Pictures) -> dict[str, np.nd
 def right(features: np.ndarray, labels: np.ndarray, tried: np.ndarray, wanted: np.ndarray) -> list[float]:
     """(tried,) 1 where a ridge rule that learnt `labels` from `features` names the wanted class, else 0.
 
-    Classes weigh alike. Both features are (pictures, width), of different pictures.
+    Classes have equal weight. Both features are (pictures, width), of different pictures.
     """
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline

@@ -1,4 +1,4 @@
-"""Training a copy of the model: is what was forgotten back after a few steps?"""
+"""Training a copy of the model: do a few training steps bring back what was forgotten?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from expunge.train.clipped import clipped_step
 BATCH = 64
 "pictures in a step, at most"
 LOOKED_AT = (0.1, 0.2, 0.5, 1.0)
-"shares of the steps after which it is asked again"
+"shares of the steps after which the pictures are asked for again"
 WORDS = {
     "given": "the other half",
     "mixed": "the other half and the retain set",
@@ -30,7 +30,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How an attacker trains: on what, and at which rate of AdamW, all weights."""
+    """How an attacker trains: the data, and the rate of AdamW, all weights."""
 
     on: str
     rate: float
@@ -42,12 +42,12 @@ class Way:
 
 
 class OfTraining(AnyAttack[PictureSide[Any]]):
-    """An attack that trains the model, in several ways, and asks again on the way."""
+    """An attack that trains the model, in several ways, and asks again during training."""
 
     ways: ClassVar[tuple[Way, ...]]
 
     def asked(self, side: PictureSide[Any]) -> list[int]:
-        """Numbers of the pictures that are asked for: those that the attacker is not given."""
+        """Numbers of the pictures to ask for: those that the attacker is not given."""
         return side.asked.held_back
 
     def trained(self, side: PictureSide[Any], task: Any) -> Iterable[nn.Parameter]:
@@ -85,7 +85,7 @@ class OfTraining(AnyAttack[PictureSide[Any]]):
         return tuned
 
     def tuning(self, side: PictureSide[Any]) -> Work:
-        """What `tuned` takes."""
+        """The cost of `tuned`."""
         return Work(trained=BATCH * side.settings.relearning_steps, loaded=1)
 
     def _taught(self, side: PictureSide[Any], way: Way) -> Iterator[tuple[int, Any]]:
@@ -94,7 +94,7 @@ class OfTraining(AnyAttack[PictureSide[Any]]):
         optimizer = torch.optim.AdamW(list(self.trained(side, task)), lr=way.rate, weight_decay=0.0)
         seed = random_seed(side.seed, self.name, way.words) % (1 << 31)
         for step, batch in enumerate(batches(side, way, side.settings.relearning_steps), 1):
-            with torch.random.fork_rng(devices=[]):  # what a model draws for itself, such as dropout
+            with torch.random.fork_rng(devices=[]):  # a model's own draws, such as dropout
                 torch.manual_seed(seed + step)
                 clipped_step(side.loss(task, batch, way.on == "given", f"{way.words}, {step}"), optimizer)
             task.model.eval()
@@ -102,28 +102,28 @@ class OfTraining(AnyAttack[PictureSide[Any]]):
 
 
 class Relearning(OfTraining):
-    """Training on one half of the forgotten pictures, asked for the other half (Deeb and Roger 2024, arXiv:2410.08827, of
-    language models)."""
+    """Training on one half of the forgotten pictures, asked for the other half (Deeb and Roger 2024, arXiv:2410.08827,
+    of language models)."""
 
     name = "relearn"
     title = "Relearning"
     sentence = (
-        "A copy of the model is trained for a few steps on half of the pictures, alone or among those of the retain set, and "
-        "asked for the other half, which it was not shown. The worst of all steps and rates counts."
+        "A copy of the model is trained for a few steps on half of the pictures, alone or among those of the retain "
+        "set, and asked for the other half, which it was not shown. The worst of all steps and rates counts."
     )
     order = 20
     ways = (Way("given", 1e-4), Way("given", 1e-3), Way("mixed", 1e-4), Way("mixed", 1e-3))
 
 
 class RetainRelearning(OfTraining):
-    """Training on the retain set alone, which brings forgotten pictures back (Siddiqui et al. 2025, arXiv:2505.22310: from
-    about 50 % right to nearly all, where a retrained model stays at 50 %)."""
+    """Training on the retain set alone, which brings forgotten pictures back (Siddiqui et al. 2025, arXiv:2505.22310:
+    from about 50 % right to nearly all, where a retrained model stays at 50 %)."""
 
     name = "relearn_retain"
     title = "Training on the retain set"
     sentence = (
-        "A copy of the model is trained for a few steps on the retain set, which holds none of the pictures, as users do, "
-        "and asked again."
+        "A copy of the model is trained for a few steps on the retain set, which holds none of the pictures, as "
+        "users do, and asked again."
     )
     order = 25
     ways = (Way("retain", 1e-4), Way("retain", 1e-3))
@@ -133,7 +133,7 @@ class RetainRelearning(OfTraining):
 
 
 def _ends(steps: int) -> list[int]:
-    """Steps after which it is asked again."""
+    """Steps after which the pictures are asked for again."""
     return sorted({max(1, round(share * steps)) for share in LOOKED_AT})
 
 

@@ -12,7 +12,7 @@ from expunge.errors import DataError
 from expunge.measures.statistics import Estimate, Z, bootstrap_interval, wilson_interval
 
 SHRINK = 2.0
-"examples of average kind that each class counts more, where the variance of its share is estimated"
+"average examples added to each class when estimating the variance of its share"
 
 
 def accuracy(predicted: ArrayLike, labels: ArrayLike) -> Estimate:
@@ -27,7 +27,7 @@ def balanced_accuracy(predicted: ArrayLike, labels: ArrayLike) -> Estimate:
 
     The interval (95 %) is Wilson's of the effective number of examples: that of a plain share with the variance of this
     mean (as Korn and Graubard 1998 for surveys; the classes are strata). Variances are of shares drawn towards the mean
-    by `SHRINK` examples, as a class of which no answer was right, or every one, does not show that all would be so.
+    by `SHRINK` examples, as a class with no right prediction, or only right ones, does not show that all would be so.
     """
     right = _right(predicted, labels)
     label = np.asarray(labels)
@@ -35,7 +35,7 @@ def balanced_accuracy(predicted: ArrayLike, labels: ArrayLike) -> Estimate:
     hits = np.array([right[label == c].sum() for c in classes])
     totals = np.array([(label == c).sum() for c in classes])
     value = float((hits / totals).mean())
-    alike = len(classes) ** 2 / float((1 / totals).sum())  # the effective number, were all classes alike
+    alike = len(classes) ** 2 / float((1 / totals).sum())  # the effective number if all classes were alike
     centre = (value * alike + Z * Z / 2) / (alike + Z * Z)
     shares = (hits + SHRINK * centre) / (totals + SHRINK)
     variance = float((shares * (1 - shares) / totals).sum()) / len(classes) ** 2
@@ -54,7 +54,7 @@ class Accuracies:
 
 
 def tug_of_war(unlearned: Accuracies, retrained: Accuracies) -> float:
-    """ToW = (1 - |dFA|) (1 - |dRA|) (1 - |dTA|) in [0, 1], 1 where all accuracies are those of the retrained model.
+    """ToW = (1 - |dFA|) (1 - |dRA|) (1 - |dTA|) in [0, 1], 1 if all accuracies are those of the retrained model.
 
     Source: Zhao et al. 2024 (arXiv:2406.01257, section 5).
     """
@@ -76,9 +76,9 @@ def zrf(outputs: ArrayLike, random_outputs: ArrayLike) -> Estimate:
     """Zero retrain forgetting: 1 - mean JS divergence to a randomly initialised model, over the forget set.
 
     1: as random as the random model; 0: with no overlap. Best is not 1 but the value of a retrained model. Source:
-    Chundawat et al. 2023 (arXiv:2205.08096, section 4); divergence in bits, so that the range is 0 to 1. Not comparable with
-    figures that the authors' code prints: it takes both KL divergences the other way round, in nats, and divides by examples
-    times classes, which brings everything close to 1.
+    Chundawat et al. 2023 (arXiv:2205.08096, section 4); divergence in bits, so that the range is 0 to 1. Not comparable
+    with figures that the authors' code prints: it takes both KL divergences the other way round, in nats, and divides
+    by examples times classes, which brings everything close to 1.
 
     Args:
         outputs: (examples, classes) probabilities of the model; `random_outputs` the same of the random one.
@@ -100,16 +100,17 @@ def activation_distance(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
     """
     a, b = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 2 or len(a) == 0:
-        raise DataError("Outputs do not fit", seen=f"{a.shape} and {b.shape}", allowed="(examples, n), the same")
+        raise DataError("Outputs do not match", seen=f"{a.shape} and {b.shape}", allowed="(examples, n), the same")
     return Estimate(*bootstrap_interval(np.linalg.norm(a - b, axis=1).tolist()))
 
 
 def feature_distance(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
-    """Activation distance of a hidden layer (examples, n), over the length of `theirs`: 0 the same, 1 as far as from none.
+    """Activation distance of a hidden layer (examples, n), over the length of `theirs`: 0 the same, 1 as far as from
+    none.
 
-    The length is the root of the mean square over the examples. Features have no fixed axes, so that two trainings from
-    other random weights lie apart whatever they saw: compare with a model that was not unlearned. `theirs` all 0: 0
-    where ours are 0 as well, infinite otherwise.
+    The length is the root of the mean square over the examples. Features have no fixed axes, so two trainings from
+    different random weights are far apart whatever they saw: compare with a model that was not unlearned. `theirs` all
+    0: 0 where ours are 0 as well, infinite otherwise.
     """
     found = activation_distance(ours, theirs)
     length = float(np.sqrt((np.asarray(theirs, dtype=np.float64) ** 2).sum(1).mean()))
@@ -121,8 +122,8 @@ def feature_distance(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
 def weight_distance(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> float:
     """|ours - theirs| / |theirs| over all arrays together (Golatkar et al. 2020, arXiv:1911.04933, there not divided).
 
-    Both have the same names and shapes. 0 / 0 is 0; a change from weights that are all 0 is infinite. Two retrainings lie
-    far apart, so a large distance to a retrained model says nothing by itself; a distance of 0 says all.
+    Both have the same names and shapes. 0 / 0 is 0; a change from weights that are all 0 is infinite. Two retrainings
+    lie far apart, so a large distance to a retrained model says nothing by itself; a distance of 0 says all.
     """
     change = size = 0.0
     for name, reference in theirs.items():
@@ -136,7 +137,7 @@ def weight_distance(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndar
 def _right(predicted: ArrayLike, labels: ArrayLike) -> np.ndarray:
     a, b = np.asarray(predicted), np.asarray(labels)
     if a.shape != b.shape or a.ndim != 1 or len(a) == 0:
-        raise DataError("Predictions and labels do not fit", seen=f"{a.shape} and {b.shape}", allowed="(examples,)")
+        raise DataError("Predictions and labels do not match", seen=f"{a.shape} and {b.shape}", allowed="(examples,)")
     return np.asarray(a == b)
 
 

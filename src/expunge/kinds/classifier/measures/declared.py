@@ -1,4 +1,4 @@
-"""Image classifiers: what is measured, and what each threshold of the verdict is judged by."""
+"""Image classifiers: what is measured, and what each threshold of the verdict compares."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEASURES = (
         "image_accuracy",
         "Accuracy",
         "Pictures whose likeliest class is the right one. On pictures to keep and on new ones higher is better; on the "
-        "forget set it should be what a model has that never saw them, which is seldom 0.",
+        "forget set best is the value of a model that never saw them, which is seldom 0.",
         higher_is="better",
         on_forget="worse",
         axis="named rightly",
@@ -34,9 +34,9 @@ MEASURES = (
     Measure(
         "membership_auc",
         "Membership attack",
-        "How well one rule, fitted on the model's outputs, tells forgotten pictures from pictures the model never saw: "
-        "the area under the curve, 1 always and 0.5 by chance. It overestimates safety: pictures that leak are outvoted "
-        "by those that do not.",
+        "How well one rule, fitted on the model's outputs, tells forgotten pictures from pictures the model never "
+        "saw: the area under the curve, 1 always and 0.5 by chance. It overestimates safety: pictures that leak are "
+        "outvoted by those that do not.",
         unit="area under the curve",
         family="forgetting",
         axis="area under the curve, 0.5 is chance",
@@ -45,7 +45,7 @@ MEASURES = (
     _share(
         "membership_tpr",
         "Membership attack, at 1 % false alarms",
-        "Forgotten pictures that the same attack finds where it takes 1 % of new pictures for forgotten ones. 1 % is "
+        "Forgotten pictures that the same attack finds while taking 1 % of new pictures for forgotten ones. 1 % is "
         "chance; lower is better.",
         family="forgetting",
         axis="found at 1 % false alarms",
@@ -53,8 +53,8 @@ MEASURES = (
     Measure(
         "entropy",
         "Entropy",
-        "How undecided the model is between the classes, in nats; 0 is certain. On the forget set best is what a "
-        "retrained model has.",
+        "How undecided the model is between the classes, in nats; 0 is certain. On the forget set best is the value "
+        "of a retrained model.",
         unit="nats",
         on_forget="better",
         axis="nats, 0 is certain",
@@ -70,22 +70,23 @@ MEASURES = (
     _apart(
         "feature_distance",
         "Distance to the retrained model's features",
-        "The same of what the last layer sees, over the length of the retrained model's features; 0 is the same. Two "
-        "trainings from other random weights lie apart whatever they saw: what counts is the change. Lower is better.",
+        "The same for the inputs of the last layer, relative to the length of the retrained model's features; 0 is "
+        "the same. Two trainings from different random weights are far apart whatever they saw: what counts is the "
+        "change. Lower is better.",
         axis="0 is the same, of the features",
     ),
     _apart(
         "weight_distance",
         "Distance to the retrained model's weights",
         "How far all weights together lie from the retrained model's, over the length of these; 0 is the same. Two "
-        "trainings lie far apart, so only a very small distance says something. Lower is better.",
+        "trainings are far apart, so only a very small distance is informative. Lower is better.",
         axis="0 is the same, of the weights",
     ),
     Measure(
         "zrf",
         "Zero-retrain forgetting",
-        "How like the outputs on the forget set are to those of a model with random weights, 1 being the same. Best is "
-        "not 1 but what a retrained model has.",
+        "How similar the outputs on the forget set are to those of a model with random weights, 1 being the same. "
+        "Best is not 1 but the value of a retrained model.",
         unit="share",
         higher_is="better",
         family="forgetting",
@@ -96,9 +97,10 @@ MEASURES = (
 
 
 def exact(case: Case) -> Check | None:
-    """Whether the weights are those of the retrained model: of a method that retrains what held the forgotten pictures.
+    """Whether the weights are those of the retrained model: for a method that retrains the shards with forgotten
+    pictures.
 
-    Its forgetting is judged by that alone, and not by the model's outputs on the pictures, of which there may be one only.
+    Its forgetting is judged only by that, and not by the outputs on the pictures, of which there may be only one.
     """
     found = case.record.get("exact")
     if found is None:
@@ -113,12 +115,12 @@ def exact(case: Case) -> Check | None:
 
 
 def unless_exact(judged: Judge) -> Judge:
-    """No check where exactness is judged."""
+    """No check if exactness is judged."""
     return lambda case: judged(case) if case.record.get("exact") is None else None
 
 
 def forget_gap(case: Case) -> Check | None:
-    """How far accuracy on the forget set is from the retrained model's; without one, from that on test pictures."""
+    """Distance of accuracy on the forget set from the retrained model's; without one, from that on test pictures."""
     after, aim = (case.score("image_accuracy", "forget", model) for model in ("unlearned", "retrained"))
     against = "of the retrained model"
     if aim is None:

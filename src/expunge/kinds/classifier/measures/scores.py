@@ -22,7 +22,7 @@ COMPARED = ("forget", "test")
 "the splits on which models are compared by their outputs and features"
 
 NO_CLASS = -1
-"the prediction where a model's outputs are no numbers"
+"the prediction where a model's outputs are not numbers"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class Outputs:
     logits: Mapping[str, np.ndarray]
     labels: Mapping[str, np.ndarray]
     features: Mapping[str, np.ndarray] = field(default_factory=dict)
-    "(n, width) what the head of one network sees, of the splits `COMPARED`; empty of several networks"
+    "(n, width) inputs of a single network's head, for the splits `COMPARED`; empty for several networks"
 
     def save(self, path: Path) -> None:
         kinds = {"logits": self.logits, "labels": self.labels, "features": self.features}
@@ -63,7 +63,7 @@ def image_scores(
     def add(measure: str, split: str, found: Estimate, n: int, examples: np.ndarray | Sequence[float] = ()) -> None:
         scores.append(DECLARED[measure].score(split, which, found, examples, n))
 
-    # A broken model's answer is no answer: wrong, and as unsure as can be.
+    # A broken model's prediction counts as wrong, and maximally uncertain.
     broken = {name: ~np.isfinite(values).all(1) for name, values in outputs.logits.items()}
     finite = {name: np.where(broken[name][:, None], 0.0, values) for name, values in outputs.logits.items()}
     outputs = replace(outputs, logits=finite)
@@ -93,7 +93,7 @@ def image_scores(
                 distance = classification.activation_distance(ours, theirs)
                 add("activation_distance", split, distance, len(ours))
             inner, reference = (each.features.get(split) for each in (outputs, retrained))
-            # Of models of other widths, and of weights that are no numbers, there is no distance.
+            # There is no distance for other widths or NaN weights.
             if inner is None or reference is None or inner.shape != reference.shape or not np.isfinite(inner).all():
                 continue
             if len(inner):
@@ -106,7 +106,7 @@ def image_scores(
 
 
 def weight_scores(ours: Mapping[str, np.ndarray], which: Which, theirs: Mapping[str, np.ndarray]) -> list[Score]:
-    """How far a model's weights lie from the retrained model's; nothing where these are of another shape, or no numbers."""
+    """Distance of a model's weights from the retrained model's; empty if these have another shape or are not finite."""
     shapes = [{name: value.shape for name, value in weights.items()} for weights in (ours, theirs)]
     if shapes[0] != shapes[1] or not all(np.isfinite(value).all() for value in ours.values()):
         return []

@@ -17,11 +17,12 @@ from expunge.report.svg import BLUE, GREEN, MUTED, draw
 
 MOST_BINS = 24
 OUTER = 1.0
-"percent of the values that are drawn in the outermost bin at either end"
+"percent of the values in the outermost bin at either end"
 
 
 def shared_bins(groups: Sequence[np.ndarray]) -> np.ndarray:
-    """Edges of equal bins over nearly all values of all groups, more of them the more values the smallest group has."""
+    """Edges of equal bins over nearly all values of all groups, with more bins the more values the smallest group
+    has."""
     values = np.concatenate([np.ravel(group) for group in groups])
     low, high = np.percentile(values, [OUTER, 100 - OUTER])
     if high - low < 1e-6:

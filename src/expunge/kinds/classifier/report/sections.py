@@ -1,4 +1,4 @@
-"""What a report says of a run on an image classifier alone: accuracies, confidences, the method's losses, image passes."""
+"""Report sections that only classifiers have: accuracies, confidences, the method's losses, image passes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ HEADLINES = (
 
 
 def classifier_parts(contents: Contents, folder: RunFolder) -> dict[str, Any]:
-    """Values of `classifier.html.jinja` that a run on a language model does not have."""
+    """Values of `classifier.html.jinja` that a run on a language model lacks."""
     return picture_parts(contents, folder, HEADLINES) | {"confidences": _confidences(folder)}
 
 
 def picture_parts(contents: Contents, folder: RunFolder, headlines: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """What the reports of all models of pictures have."""
+    """Shared by the reports of all models of pictures."""
     table = {(row.measure, row.split): row for row in rows(contents.scores)}
     values = _losses(folder)
     return {
@@ -50,7 +50,7 @@ def _asked_and_done(contents: Contents) -> str:
     spent = contents.part("cost") or {}
     method = f"The method “{contents.method_title}”"
     if contents.record is None:
-        return f"{method} was asked for. The run has not ended."
+        return f"{method} was chosen. The run has not ended."
     text = f"{method} was applied to the model"
     if spent.get("image_passes") is not None:
         text += f" in {numbers.count(spent['image_passes'])} image passes"
@@ -62,13 +62,13 @@ def _asked_and_done(contents: Contents) -> str:
 
 
 def _stage_file(folder: RunFolder, name: str, file: str) -> Path | None:
-    """A file of the only stage of this name; None where there is none, or more than one it could be."""
+    """A file of the only stage of this name; None if there is none, or more than one it could be."""
     found = sorted(folder.stages.glob(f"{name}-*/{file}"))
     return found[0] if len(found) == 1 else None
 
 
 def _confidences(folder: RunFolder) -> Markup | None:
-    """The figure of confidences in the right class, of the models whose outputs are still there."""
+    """The figure of confidences in the right class, of the models whose outputs still exist."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for model in wording.MODELS:
         if (path := _stage_file(folder, f"measured-{model}", "outputs.npz")) is None:

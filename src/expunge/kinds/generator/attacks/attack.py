@@ -1,4 +1,4 @@
-"""What an attack on an image-to-image generator is, and what it is given."""
+"""Base class of attacks on an image-to-image generator, and what they are given."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Side(PictureSide[ImageToImage]):
     """One side of an audit of a generator.
 
     Attributes:
-        middle: (3, side, side) the mean picture of the retain set, in units of a pixel's whole range.
-        group: gives what gives the network that names classes, trained if need be, and (classes,) the share of each that is
-            to be forgotten; None where the forgotten are no group of classes that it knows.
-        untrained: what training that network still takes, of the side that is attacked first.
+        middle: (3, side, side) the mean picture of the retain set, with pixels from 0 to 1.
+        group: returns a function that returns the network that names classes, trained if need be, and (classes,) the
+            share of each that is to be forgotten; None if the forget set is not a group of classes that it knows.
+        untrained: the remaining work of training that network, counted for the side attacked first.
     """
 
     middle: Tensor
@@ -37,12 +37,12 @@ class Side(PictureSide[ImageToImage]):
     untrained: Work = field(default_factory=Work)
 
     def values(self, task: ImageToImage, numbers: list[int], change: Changed | None = None) -> list[float]:
-        """(numbers,) how near each picture is drawn; see `nearness`."""
+        """(numbers,) how closely each picture is drawn; see `nearness`."""
         keys = views(len(self.asked), self.seed)
         return nearness(task, self.asked.pictures, numbers, keys, self.middle, change)
 
     def trainable(self, task: ImageToImage) -> list[nn.Parameter]:
-        """All weights that are ever trained: of some models positions are not."""
+        """All weights that are ever trained: in some models positions are not."""
         return [parameter for parameter in task.model.parameters() if parameter.requires_grad]
 
     @torch.no_grad()
@@ -60,16 +60,16 @@ class Side(PictureSide[ImageToImage]):
         return float(len(self.asked) * VIEWS * self.look().drawing_passes)
 
     def asking_held_back(self) -> float:
-        """The same of the pictures that attackers are not given."""
+        """The same for the pictures that attackers are not given."""
         return self.asking() * len(self.asked.held_back) / len(self.asked)
 
 
 class Attack(AnyAttack[Side]):
-    """One attack; a class on top of this one in a file here, or an entry point of `expunge.attacks`. Nothing lists it."""
+    """One attack: a subclass in a file here, or an entry point of `expunge.attacks`. No list to add it to."""
 
 
 def attacks() -> list[AnyAttack[Side]]:
-    """Every attack, in the order in which they are carried out."""
+    """Every attack, in the order in which they run."""
     from expunge.kinds.generator import attacks as room
     from expunge.runs import attacks as shared
 

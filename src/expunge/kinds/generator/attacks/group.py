@@ -1,4 +1,4 @@
-"""The group drawn again: after an attack, is what is drawn of a forgotten picture taken for one of its group?"""
+"""The group drawn again: is the completion of a forgotten picture, after an attack, recognised as one of its group?"""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Group(Attack):
     name = "group"
     title = "The group drawn again"
     sentence = (
-        "The network that measures the run is shown only what was drawn, without an attack and after each way to bring "
-        "pictures back: how likely is this one of the group, such as a child? Asked of the pictures that attackers are not "
+        "The measuring network is shown only what was drawn, without an attack and after each way to bring "
+        "pictures back: how likely is each of the group, such as a child? Only for the pictures that attackers are not "
         "given."
     )
     order = 45
@@ -38,7 +38,7 @@ class Group(Attack):
     def missing(self, side: Side) -> str | None:
         if side.group() is not None:
             return None
-        return "the forgotten are no group of classes that the measuring network knows"
+        return "the forget set is not a group of classes that the measuring network knows"
 
     def pieces(self, side: Side) -> list[Piece]:
         asking = Work(read=side.asking_held_back(), judged=VIEWS * len(side.asked.held_back))
@@ -65,7 +65,8 @@ class Group(Attack):
 
 
 def group_likelihood(side: Side, task: ImageToImage, numbers: list[int], change: Changed | None = None) -> list[float]:
-    """(numbers,) the probability, by the measuring network, that what was drawn shows one of the group; mean over views."""
+    """(numbers,) the probability, by the measuring network, that what was drawn shows one of the group; mean over
+    views."""
     found = side.group()
     assert found is not None
     network, share = found[0](), found[1]

@@ -1,4 +1,4 @@
-"""Membership: can pictures that were trained on be told from like ones that no model saw?"""
+"""Membership: can pictures that were trained on be distinguished from similar ones that no model saw?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from expunge.kinds.classifier.attacks.membership import Groups, told_apart
+from expunge.kinds.classifier.attacks.membership import Groups, membership_trials
 from expunge.kinds.generator.attacks.attack import Attack, Side
 from expunge.kinds.generator.corruption import draw_keys
 from expunge.kinds.generator.task import ImageToImage
@@ -17,20 +17,20 @@ from expunge.runs.work import Piece, Work
 MASKS = 4
 "corruptions of each picture over which its loss is averaged"
 LOSS = "training loss, low"
-"score of one model; with a retrained one there are further ones"
+"score of one model; with a retrained one there are more"
 
 
 class Membership(Attack):
-    """The training loss of each picture (of autoencoders how badly the hidden pixels are drawn, of diffusion models how badly
-    the noise is predicted: Duan et al. 2023, arXiv:2302.01316), alone and beside that of other models (Watson et al. 2022,
-    arXiv:2111.08440)."""
+    """The training loss of each picture (of autoencoders how badly the hidden pixels are drawn, of diffusion models how
+    badly the noise is predicted: Duan et al. 2023, arXiv:2302.01316), alone and compared with that of other models
+    (Watson et al. 2022, arXiv:2111.08440)."""
 
     name = "membership"
     title = "Membership"
     sentence = (
-        "Each picture's training loss, and that beside other models', is meant to tell pictures that were trained on from "
-        "others: the area under the ROC curve against pictures of the same kind that no model saw. 0.5 is chance; far below "
-        "it, the model gives away what it forgot."
+        "Each picture's training loss, alone and compared with other models', is used to tell pictures that were "
+        "trained on from others: the area under the ROC curve against pictures of the same kind that no model saw. "
+        "0.5 is chance; far below it, the model gives away what it forgot."
     )
     order = 15
 
@@ -45,12 +45,12 @@ class Membership(Attack):
         return [Piece(words="all scores", work=Work(read=read), trials=None)]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
-        """Values are what each picture adds to the area: the share of unseen pictures that score below it."""
-        return told_apart(side, [LOSS], scores)
+        """Values are each picture's contribution to the area: the share of unseen pictures that score below it."""
+        return membership_trials(side, [LOSS], scores)
 
 
 def scores(side: Side) -> dict[str, Groups]:
-    """Attack -> scores of both groups; higher ones speak for a picture that was trained on."""
+    """Attack -> scores of both groups; higher means trained on."""
     assert side.holdout is not None
 
     def losses(task: ImageToImage) -> list[np.ndarray]:
@@ -61,13 +61,13 @@ def scores(side: Side) -> dict[str, Groups]:
     if side.reference is not None:
         for words, look in (("base", side.base), ("retrained", side.reference)):
             theirs = losses(look())
-            found[f"training loss beside the {words} model's"] = (theirs[0] - own[0], theirs[1] - own[1])
+            found[f"training loss compared with the {words} model's"] = (theirs[0] - own[0], theirs[1] - own[1])
     return found
 
 
 @torch.no_grad()
 def picture_losses(task: ImageToImage, side: Side, group: int) -> np.ndarray:
-    """(pictures,) mean training loss of each picture that is asked for (group 0) or that no model saw (1)."""
+    """(pictures,) mean training loss of each attacked picture (group 0) or unseen picture (1)."""
     examples = (side.asked, side.holdout)[group]
     assert examples is not None
     total = torch.zeros(len(examples), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""How well a generator knows a picture: how near what it draws of the hidden pixels comes to them."""
+"""How well a generator knows a picture: how close what it draws is to the hidden pixels."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from expunge.kinds.generator.corruption import draw_keys, pixels_of
 from expunge.kinds.generator.task import EVALUATION_BATCH, CorruptedBatch, ImageToImage
 
 VIEWS = 2
-"corruptions of each picture that it is completed under"
+"corruptions under which each picture is completed"
 
 Changed = Callable[[CorruptedBatch], CorruptedBatch]
 
 
 def views(count: int, seed: int) -> list[Tensor]:
-    """`VIEWS` times (count,) keys of corruptions: the same for every model."""
+    """(count,) keys of corruptions, `VIEWS` times: the same for every model."""
     return [draw_keys(count, seed, "audit", view) for view in range(VIEWS)]
 
 
@@ -26,7 +26,8 @@ def views(count: int, seed: int) -> list[Tensor]:
 def drawn_in_batches(
     task: ImageToImage, pictures: Pictures, numbers: Sequence[int], keys: Tensor, change: Changed | None = None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """(rows, (rows, 3, side, side) uint8 completions, (rows, 1, side, side) 1 where pixels count) of these pictures of a set.
+    """(rows, (rows, 3, side, side) uint8 completions, (rows, 1, side, side) 1 where pixels count) of the given
+    pictures.
 
     Args:
         keys: (pictures,) of the whole set.
@@ -53,16 +54,17 @@ def nearness(
     middle: Tensor,
     change: Changed | None = None,
 ) -> list[float]:
-    r"""(numbers,) from 0 to 1: how much of what tells a picture's hidden pixels from the mean picture's is drawn.
+    r"""(numbers,) from 0 to 1: share of the hidden pixels' difference from the mean picture that is drawn.
 
     $$\max\Big(0, 1 - \frac{\sum_{v, i} (x_i - \hat x_{v,i})^2}{\sum_{v, i} (x_i - m_i)^2}\Big)$$
 
-    over the hidden pixels i of all views v (all pixels where the corruption hides none): the coefficient of determination,
-    with x the picture, \hat x what was drawn, m the mean picture. 1 is the very picture; 0 is no nearer than the mean one.
+    over the hidden pixels i of all views v (all pixels where the corruption hides none): the coefficient of
+    determination, with x the picture, \hat x what was drawn, m the mean picture. 1 is the picture itself; 0 is no
+    closer than the mean.
 
     Args:
         keys: of each view, (pictures,) of the whole set.
-        middle: (3, side, side) the mean picture, in units of a pixel's whole range.
+        middle: (3, side, side) the mean picture, with pixels from 0 to 1.
     """
     place = {number: at for at, number in enumerate(numbers)}
     missed, whole = torch.zeros(len(place), dtype=torch.float64), torch.zeros(len(place), dtype=torch.float64)
@@ -75,5 +77,5 @@ def nearness(
 
 
 def mean_picture(pictures: Pictures) -> Tensor:
-    """(3, side, side) in units of a pixel's whole range."""
+    """(3, side, side) with pixels from 0 to 1."""
     return pictures.pixels.double().mean(0) / 255

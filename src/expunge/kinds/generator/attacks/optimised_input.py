@@ -22,7 +22,7 @@ class OptimisedInput(Attack):
     name = "input"
     title = "An optimised input"
     sentence = (
-        "One change of the shown pixels, the same for all pictures, is sought by gradient descent on half of them, and "
+        "One change of the shown pixels, the same for all pictures, is found by gradient descent on half of them, and "
         "tried on the other half; the weights stay as they are."
     )
     order = 40
@@ -41,7 +41,7 @@ def _words(side: Side) -> str:
 
 
 def searching(side: Side) -> Work:
-    """What `found_change` takes."""
+    """Settings for `found_change`."""
     return Work(trained=side.settings.relearning_steps * min(BATCH, len(side.asked.given)), loaded=1)
 
 

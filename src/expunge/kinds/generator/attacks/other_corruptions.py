@@ -1,4 +1,4 @@
-"""Other corruptions: is what is no longer drawn under one corruption drawn under another?"""
+"""Other corruptions: are pictures that are no longer drawn under one corruption drawn under another?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from expunge.runs.work import Piece, Work
 
 
 class OtherCorruptions(Attack):
-    """Pictures corrupted otherwise than when the model was made to forget."""
+    """Pictures under other corruptions than the one used to unlearn."""
 
     name = "corruption"
     title = "Other corruptions"
@@ -31,7 +31,7 @@ class OtherCorruptions(Attack):
 
 
 def others(task: ImageToImage) -> Iterator[tuple[str, ImageToImage]]:
-    """(in words, the model under it) of every other corruption."""
+    """(description, the model with it) of every other corruption."""
     for name, strength in OTHERS:
         corruption = Corruption(name, strength, task.corruption.patch)
         if (name, corruption.value) != (task.corruption.name, task.corruption.value):

@@ -30,15 +30,15 @@ RIDGE = 0.01
 
 
 class Probing(Attack):
-    """A probe on each layer's features that draws a small picture, less what it draws where the pictures it learns from are
-    shuffled: control labels (Hewitt and Liang 2019, arXiv:1909.03368)."""
+    """A probe on each layer's features that draws a small picture, minus what it draws if the pictures it learns from
+    are shuffled: control labels (Hewitt and Liang 2019, arXiv:1909.03368)."""
 
     name = "probe"
     title = "Linear probes"
     sentence = (
-        "A linear rule on a layer's features learns small pictures of 8 pixels a side from the retain set and half of the "
-        "pictures, and is tried on the other half: how much it draws of what tells each from the mean picture, less what the "
-        "same rule draws after it learnt shuffled pictures. The layer counts from which it draws most."
+        "A linear rule on a layer's features learns small pictures of 8 pixels a side from the retain set and half "
+        "of the pictures, and is tried on the other half: how much it draws of each one's difference from the mean "
+        "picture, minus what the same rule draws after learning from shuffled pictures. The best layer counts."
     )
     order = 55
     own_scale = True
@@ -59,7 +59,7 @@ class Probing(Attack):
         ]
         pictures = [small_pictures(each).numpy() for each in (learnt, tried)]
         for name, own in features[0].items():
-            values = told(own, pictures[0], features[1][name], pictures[1], random_seed(side.seed, "shuffled"))
+            values = probe_gains(own, pictures[0], features[1][name], pictures[1], random_seed(side.seed, "shuffled"))
             yield Trial(setting=name, values=values, facts=asked.held_back)
 
 
@@ -85,13 +85,16 @@ def layer_features(task: ImageToImage, pictures: Pictures, keys: Tensor) -> dict
     return {name: np.nan_to_num(torch.cat(parts).double().numpy()) for name, parts in seen.items()}
 
 
-def told(features: np.ndarray, pictures: np.ndarray, tried: np.ndarray, wanted: np.ndarray, seed: int) -> list[float]:
-    """(tried,) from 0 to 1: how much of each wanted small picture a ridge rule draws beyond the one with control labels.
+def probe_gains(
+    features: np.ndarray, pictures: np.ndarray, tried: np.ndarray, wanted: np.ndarray, seed: int
+) -> list[float]:
+    """(tried,) from 0 to 1: how much of each wanted small picture a ridge regression draws beyond one with control
+    labels.
 
     Args:
         features, pictures: (learnt, width) and (learnt, pixels) that the rule learns from.
         tried, wanted: (tried, width) and (tried, pixels).
-        seed: of the order of the control labels.
+        seed: seed of the order of the control labels.
     """
     shuffled = pictures[np.random.default_rng(seed).permutation(len(pictures))]
     middle, scale = features.mean(0), features.std(0) + 1e-6

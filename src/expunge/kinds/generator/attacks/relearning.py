@@ -1,4 +1,4 @@
-"""Training a copy of the model: is what was forgotten drawn again after a few steps?"""
+"""Relearning: does a copy of the model draw what was forgotten after a few training steps?"""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class DecoderRelearning(OfTraining):
     name = "relearn_decoder"
     title = "Training the decoder"
     sentence = (
-        "The decoder is trained for a few steps on half of the pictures, the encoder as it is, and asked for the other "
-        "half. What methods that change the encoder leave in its features comes back so."
+        "The decoder is trained for a few steps on half of the pictures, with the encoder frozen, and tried on the "
+        "other half. This brings back what methods that change the encoder leave in its features."
     )
     order = 22
     ways = (Way("given", 1e-3),)

@@ -1,4 +1,4 @@
-"""Generators: what is measured, and what each threshold of the verdict is judged by."""
+"""Generators: what is measured, and what each threshold of the verdict compares."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ MEASURES = (
     _unlike(
         "frechet",
         "Fréchet distance",
-        "How far the completions lie from their originals as crowds, seen by the named network; 0 is the same. On "
-        "pictures to keep lower is better, on those to forget higher. With few pictures it is too large, for every model"
-        " alike.",
+        "How far the completions as a whole lie from their originals, in the named network's features; 0 is the "
+        "same. On pictures to keep lower is better, on those to forget higher. With few pictures it is too large, "
+        "for every model alike.",
         axis="Fréchet distance, 0 is the same",
     ),
     _like(
         "inception",
         "Inception-style score",
-        "How sure the network is of the class of each completion while the classes differ; 1 is not at all. On pictures "
-        "to keep higher is better, on those to forget lower.",
+        "How sure the network is of the class of each completion while the classes differ; 1 is the lowest. On "
+        "pictures to keep higher is better, on those to forget lower.",
         unit="classes",
         axis="from 1 to the number of classes",
     ),
     _like(
         "feature_cosine",
         "Cosine of features",
-        "How alike the network finds each completion and its original, 1 being the same. On pictures to keep higher is "
-        "better, on those to forget lower.",
+        "How similar each completion and its original are to the network, 1 being the same. On pictures to keep "
+        "higher is better, on those to forget lower.",
         unit="cosine",
         axis="1 is the same",
     ),
     _unlike(
         "perceptual",
         "Perceptual distance",
-        "How different the network finds each completion and its original, place by place and summed over several of its"
-        " layers; 0 is the same. It is LPIPS without the weights fitted to people's judgement. On pictures to keep lower"
-        " is better, on those to forget higher.",
+        "How different each completion and its original are to the network, place by place and summed over several "
+        "of its layers; 0 is the same. It is LPIPS without the weights fitted to people's judgement. On pictures to "
+        "keep lower is better, on those to forget higher.",
         axis="0 is the same",
     ),
     _like(
         "psnr",
         "PSNR",
-        "How near each completion is to its original, pixel by pixel, in decibels; what the model was shown counts too. "
-        "On pictures to keep higher is better, on those to forget lower.",
+        "How near each completion is to its original, pixel by pixel, in decibels; what the model was shown counts "
+        "too. On pictures to keep higher is better, on those to forget lower.",
         unit="dB",
         axis="dB",
     ),
     _like(
         "ssim",
         "SSIM",
-        "How alike each completion and its original are in brightness, contrast and structure, 1 being the same. On "
+        "How similar each completion and its original are in brightness, contrast and structure, 1 being the same. On "
         "pictures to keep higher is better, on those to forget lower.",
         unit="similarity",
         axis="1 is the same",
@@ -66,15 +66,16 @@ MEASURES = (
     _named(
         "identity_recognition",
         "Identification",
-        "Completions whose person is named rightly by the nearest original, looking only at what the model drew. On the "
-        "forget set best is chance; without names, where each picture is sought among all, what the retrained model has.",
+        "Completions whose nearest original shows the right person, looking only at what the model drew. On the "
+        "forget set best is chance; without names, where each picture is sought among all, the retrained model's "
+        "value.",
         axis="identified",
     ),
     _named(
         "class_recognition",
         "Recognition of the class",
-        "Completions whose class (such as an age group) the network names rightly, looking only at what the model drew, "
-        "as the mean over the classes. On the forget set best is chance.",
+        "Completions whose class (such as an age group) the network names correctly, looking only at what the model "
+        "drew, as the mean over the classes. On the forget set best is chance.",
         axis="named rightly",
     ),
     Measure(
@@ -109,8 +110,8 @@ MEASURES = (
     _leak(
         "leak_probe",
         "Leak to a linear probe",
-        "Forgotten pictures identified from small pictures that a linear map reads from the encoder's features. Best is "
-        "what the retrained model gives away.",
+        "Forgotten pictures identified from small pictures that a linear map reads from the encoder's features. Best "
+        "is what the retrained model gives away.",
     ),
 )
 
@@ -170,7 +171,7 @@ DECLARED = Declared(
     splits={
         "retain_test": "retain set, held back",
         "forget_test": "forget set, held back",
-        "proxy": "pictures in place of the retain set",
+        "proxy": "pictures instead of the retain set",
         "leaks": "attacks",
     },
 )

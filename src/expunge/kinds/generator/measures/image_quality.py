@@ -1,4 +1,4 @@
-"""Measures of pictures against pictures: pure functions of arrays."""
+"""Measures that compare pictures with pictures: pure functions of arrays."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from expunge.measures.statistics import RESAMPLES, Estimate, bootstrap_interval,
 FRECHET_RESAMPLES = 100
 "bootstrap resamples of a Fréchet distance, each of which costs a decomposition"
 FEWEST = 8
-"pictures below which a covariance says nothing"
+"pictures below which a covariance is meaningless"
 LARGEST_PSNR = 100.0
-"dB that stand for no error at all"
+"dB that stand for no error"
 
 
 def frechet_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     """|mu - mu'|^2 + tr(S + S' - 2 (S S')^(1/2)) of features (n, d) and (m, d) (Heusel et al. 2017, arXiv:1706.08500).
 
-    0 for the same features. With few pictures it is too large, for every model alike, so only values over the same
-    number of pictures compare.
+    0 for the same features. With few pictures it is too large for every model, so only values over the same
+    number of pictures are comparable.
     """
     return _frechet(*_features(ours, theirs))
 
@@ -43,20 +43,22 @@ def _root(x: np.ndarray) -> np.ndarray:
 def frechet(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
     """`frechet_distance` of features of completions and of their originals, row by row, with a 95 % interval.
 
-    Pictures are resampled with their originals, which repeats pictures and so raises the distance: see `_with_interval`.
+    Pictures are resampled with their originals, which repeats pictures and so raises the distance: see
+        `_with_interval`.
     """
     a, b = _features(ours, theirs)
     value, generator = _frechet(a, b), np.random.default_rng(0)
     if len(a) != len(b):
-        raise DataError("Completions and originals do not fit", seen=f"{len(a)} and {len(b)}")
+        raise DataError("Completions and originals do not match", seen=f"{len(a)} and {len(b)}")
     rows = (generator.integers(0, len(a), len(a)) for _ in range(FRECHET_RESAMPLES))
     return _with_interval(value, [_frechet(a[chosen], b[chosen]) for chosen in rows], least=0.0)
 
 
 def inception_style(probabilities: np.ndarray) -> Estimate:
-    """exp of the mean KL divergence of each picture's classes from those of all (Salimans et al. 2016, arXiv:1606.03498).
+    """exp of the mean KL divergence of each picture's classes from those of all (Salimans et al. 2016,
+    arXiv:1606.03498).
 
-    From 1 (no picture tells another class than all together) to the number of classes. (n, classes) probabilities.
+    From 1 (every picture has the classes of all together) to the number of classes. (n, classes) probabilities.
     """
     p = np.asarray(probabilities, dtype=np.float64)
     value, generator = _inception(p), np.random.default_rng(0)
@@ -77,7 +79,7 @@ def _inception(p: np.ndarray) -> float:
 
 
 def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """(n,) cosine of the features of each completion and its original; 0 where one of them is 0."""
+    """(n,) cosine of the features of each completion and its original; 0 if one of them is 0."""
     a, b = _features(ours, theirs, 1)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.asarray(np.divide((a * b).sum(1), norms, out=np.zeros(len(a)), where=norms > 0))
@@ -98,7 +100,7 @@ def ssim(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """
     a, b = (np.asarray(x, dtype=np.float64) for x in (ours, theirs))
     if a.shape != b.shape or a.ndim != 4 or min(a.shape[2:]) < 11:
-        raise DataError("Pictures do not fit", seen=f"{a.shape} and {b.shape}", allowed="the same, 11 pixels or more")
+        raise DataError("Pictures do not match", seen=f"{a.shape} and {b.shape}", allowed="the same, 11 pixels or more")
     return np.concatenate([_ssim(a[i : i + 64], b[i : i + 64]) for i in range(0, len(a), 64)] or [np.empty(0)])
 
 
@@ -126,8 +128,8 @@ def nearest_rows(
 
     Args:
         queries: (n, channels, pixels) completions; gallery: (m, channels, pixels) originals.
-        weights: (n, pixels) 1 where the model drew, 0 where it was shown the original.
-        barred: (n,) a row of the gallery that may not be named for the query.
+        weights: (n, pixels) 1 where the model drew, 0 if it was shown the original.
+        barred: (n,) a row of the gallery that is excluded for the query.
     """
     found = np.empty(len(queries), np.int64)
     flat = gallery.reshape(len(gallery), -1).astype(np.float32)
@@ -150,7 +152,7 @@ def finds_itself(queries: np.ndarray, gallery: np.ndarray, weights: np.ndarray) 
 
 
 def mean(values: np.ndarray) -> Estimate:
-    """Mean of values without bounds, one a picture."""
+    """Mean of unbounded values, one a picture."""
     return Estimate(*bootstrap_interval(values.tolist()))
 
 
@@ -163,6 +165,6 @@ def _features(ours: np.ndarray, theirs: np.ndarray, least: int = 2) -> tuple[np.
     a, b = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < least:
         raise DataError(
-            "Features do not fit", seen=f"{a.shape} and {b.shape}", allowed=f"(n, d), (m, d), n {least} or more"
+            "Features do not match", seen=f"{a.shape} and {b.shape}", allowed=f"(n, d), (m, d), n {least} or more"
         )
     return a, b

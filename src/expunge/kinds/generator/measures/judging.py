@@ -1,6 +1,6 @@
-"""How recognition of the forgotten is judged: against chance, or against what a retrained model gives away.
+"""Judge recognition of the forget set: against chance, or against what a retrained model gives away.
 
-The record's `chances` hold those of identification, by split, and of recognition (`group`) where the forgotten are a group
+The record's `chances` hold those of identification, by split, and of recognition (`group`) if the forget set is a group
 without names.
 """
 
@@ -15,7 +15,7 @@ from expunge.runs.measure import FORGET_SPLITS
 
 
 def recognition(case: Case) -> Check | None:
-    """The forgotten recognised: as persons, or, without names, as one of their group."""
+    """Recognition of the forget set: as persons, or, without names, as one of their group."""
     chances: Mapping[str, float] = case.record["chances"]
     if "group" in chances:
         return _of_group(case, chances["group"])
@@ -24,16 +24,16 @@ def recognition(case: Case) -> Check | None:
 
 
 def _of_group(case: Case, chance: float) -> Check | None:
-    """The forgotten without names taken for one of their group, against chance, or the retrained model where that is lower.
+    """Recognition of the group without names, against chance, or the retrained model if that is lower.
 
-    What is shown of a picture is enough to tell it from others even for a model that never saw one of the group. The group
+    What is shown of a picture is enough to identify it even for a model that never saw the group. The group
     must have been recognised before.
     """
     measure = "group_recognition"
-    before = case.score(measure, "forget", "base")  # trained on: held back may be few
+    before = case.score(measure, "forget", "base")  # the training split: held back may be few
     if case.score(measure, "forget", "unlearned") is not None and (before is None or _low(before) <= chance):
         before_words = "was not measured" if before is None else f"was taken for it in {before.value:.1%}"
-        explain = f"the group cannot be seen to go: the base model {before_words}, and {chance:.1%} is chance"
+        explain = f"forgetting of the group cannot be shown: the base model {before_words}, and {chance:.1%} is chance"
         return Check(case.name, chance, None, False, explain)
     limits = {}
     for split in FORGET_SPLITS:
@@ -45,7 +45,7 @@ def _of_group(case: Case, chance: float) -> Check | None:
 def _recognition(
     case: Case, measured: tuple[str, str], limits: Mapping[str, float], chances: Mapping[str, float]
 ) -> Check:
-    """Of the splits to forget, the one on which the exact interval lies highest above its limit.
+    """Judge the forget split on which the exact interval lies highest above its limit.
     `measured`: the measure, and its value for a picture; `limits`, `chances`: by split."""
     measure, done = measured
     every = {split: case.score(measure, split, "unlearned") for split in limits}
@@ -68,7 +68,7 @@ def _low(score: Score) -> float:
 
 
 def identification(case: Case) -> Check | None:
-    """Of a group without names: the split on which more pictures are identified than by the retrained model, or least fewer.
+    """Judge a group without names on the split with the largest excess of identified pictures over the retrained model.
 
     There is no check without that model.
     """

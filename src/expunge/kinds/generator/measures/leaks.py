@@ -1,8 +1,8 @@
-"""Attacks on a generator that was made to forget: does it still hold what it no longer draws?
+"""Attacks on a generator that was made to forget: does it still contain what it no longer draws?
 
 Each attacker owns some forgotten pictures, works on the model with them, and is judged on others: how many of those are
-identified from what he gets out, as in `identity_recognition`. What a model gives away that never saw the pictures is no
-leak, so the figures count by what they exceed the retrained model's.
+identified from the output, as in `identity_recognition`. What a model that never saw the pictures gives away is not a
+leak, so what counts is the excess over the retrained model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from expunge.kinds.generator.measures.image_quality import finds_itself
 from expunge.kinds.generator.task import CorruptedBatch, ImageToImage
 
 OTHERS = (("random-patches", 0.5), ("center-crop", 0.5), ("border", 0.5))
-"corruptions tried in place of the one that was scrubbed"
+"corruptions tried instead of the one used to unlearn"
 PROBE_SIDE = 8
 "pixels of the small picture that a linear probe reads from the features"
 PROBE_PENALTY = 1e-2
@@ -32,13 +32,13 @@ PROBE_PENALTY = 1e-2
 
 @dataclass(frozen=True, slots=True)
 class Attacker:
-    """What an attacker has.
+    """What an attacker is given.
 
     Attributes:
-        owned: forgotten pictures that he may train on.
-        others: pictures of the other kind, of which there are always more.
-        aimed: forgotten pictures that he wants; none of `owned`.
-        steps: of gradient descent, where the attack takes such.
+        owned: forgotten pictures to train on.
+        others: pictures of the other kind, always more than the owned ones.
+        aimed: forgotten pictures to recover; none of `owned`.
+        steps: of gradient descent, if the attack takes any.
     """
 
     owned: Pictures
@@ -84,8 +84,8 @@ def optimised_input(task: ImageToImage, attacker: Attacker) -> np.ndarray:
 
 
 def change_of_input(task: ImageToImage, pictures: Pictures, keys: Callable[[int], Tensor], steps: int) -> Tensor:
-    """(1, 3, side, side) the change of normalised shown pixels, the same for all pictures, under which their training loss is
-    least, by Adam. The model's weights need no gradients afterwards.
+    """(1, 3, side, side) the change of normalised shown pixels, the same for all pictures, under which their training
+    loss is least, by Adam. The model's weights need no gradients afterwards.
 
     Args:
         keys: (pictures,) of corruptions, of each step.
@@ -98,7 +98,7 @@ def change_of_input(task: ImageToImage, pictures: Pictures, keys: Callable[[int]
 
 
 def tuned_decoder(task: ImageToImage, attacker: Attacker) -> np.ndarray:
-    """The decoder trained on the owned pictures, the encoder as it is."""
+    """The decoder trained on the owned pictures, the encoder frozen."""
     twin = task.twin(copy.deepcopy(task.model))
     keys = partial(attacker.keys, attacker.owned, "decoder")
     _descend(decoder_weights(twin), twin.loss, twin, attacker.owned, keys, attacker.steps, 1e-3)
@@ -106,10 +106,10 @@ def tuned_decoder(task: ImageToImage, attacker: Attacker) -> np.ndarray:
 
 
 def decoder_weights(task: ImageToImage) -> list[nn.Parameter]:
-    """The weights that are trained and are not the encoder's.
+    """The trained weights outside of the encoder.
 
-    The encoder's gradients are made, too, and not used: torch's group norm ends the process in its backward pass on a CPU
-    where its weights need a gradient and its input does not.
+    The encoder's gradients are computed, too, and not used: torch's group norm ends the process in its backward pass on
+    a CPU if its weights need a gradient and its input does not.
     """
     encoder = {id(parameter) for parameter in task.encoder.parameters()}
     return [p for p in task.model.parameters() if id(p) not in encoder and p.requires_grad]
@@ -125,7 +125,7 @@ def linear_probe(task: ImageToImage, attacker: Attacker) -> np.ndarray:
     mean, middle = x.mean(0), small.mean(0)
     centred = x - mean
     gram = centred.T @ centred
-    penalty = PROBE_PENALTY * gram.diagonal().mean() + 1e-9  # features that are all the same tell nothing
+    penalty = PROBE_PENALTY * gram.diagonal().mean() + 1e-9  # features that are all the same carry no information
     weights = torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype), centred.T @ (small - middle))
     drawn = (aimed - mean) @ weights + middle
     return finds_itself(
@@ -139,7 +139,7 @@ def identified(
     name: str,
     change: Callable[[CorruptedBatch], CorruptedBatch] | None = None,
 ) -> np.ndarray:
-    """(pictures,) 1 where the nearest of the pictures aimed at, over what was drawn, is the right one."""
+    """(pictures,) 1 if the nearest of the pictures aimed at, over what was drawn, is the right one."""
     keys, parts, drawn = attacker.keys(attacker.aimed, name), [], []
     side = attacker.aimed.pixels.shape[-1]
     with torch.no_grad():
@@ -166,7 +166,7 @@ def _descend(
     steps: int,
     rate: float,
 ) -> None:
-    """Adam on all pictures at once, corrupted again at each step."""
+    """Adam on all pictures at once, with new corruptions at each step."""
     optimizer = torch.optim.Adam(parameters, lr=rate)
     rows = torch.arange(len(pictures))
     for step in range(steps):

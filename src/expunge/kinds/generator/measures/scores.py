@@ -25,7 +25,7 @@ class Seen:
     Attributes:
         features: (n, width).
         probabilities: (n, classes); (n, 0) of a network without classes.
-        drawn: the same of the pictures with everything greyed that the model was shown.
+        drawn: the same for the pictures with the part greyed that the model was shown.
     """
 
     features: np.ndarray
@@ -38,7 +38,7 @@ class Completions:
     """One model's completions of a split, (n, 3, side, side) uint8, and the network's outputs on them.
 
     Attributes:
-        apart: (n,) perceptual distance of each from its original; None of a network that hands out no layers.
+        apart: (n,) perceptual distance of each from its original; None for a network without accessible layers.
     """
 
     pictures: np.ndarray
@@ -48,12 +48,12 @@ class Completions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Originals:
-    """The pictures of a split, what was hidden of them, and what is known of them.
+    """The pictures of a split, what was hidden of them, and their labels.
 
     Attributes:
         pictures: (n, 3, side, side) uint8.
         drawn: (n, side * side) bool: the pixels that a model has to draw.
-        labels: (n,) classes that the network knows, or None.
+        labels: (n,) the network's classes, or None.
         people: (n,) identity of each picture's person, or None if every picture has its own.
     """
 
@@ -91,10 +91,11 @@ def completion_scores(
     which: Which,
     group: np.ndarray | None = None,
 ) -> list[Score]:
-    """Fréchet and perceptual distance, inception-style score, cosine of features, PSNR, SSIM, and recognition, by split.
+    """Fréchet and perceptual distance, inception-style score, cosine of features, PSNR, SSIM, and recognition, by
+    split.
 
     Args:
-        group: (classes,) share of each class that is to be forgotten, where the forgotten are a group of classes.
+        group: (classes,) share of each class that is to be forgotten, if the forget set is a group of classes.
     """
     everyone = _gallery(originals)
     scores: list[Score] = []
@@ -110,7 +111,7 @@ def completion_scores(
 def _measured(
     ours: Completions, theirs: Originals, everyone: Gallery | None, group: np.ndarray | None
 ) -> Iterator[tuple[str, Estimate, np.ndarray | None]]:
-    """(measure, value, values of the pictures if there are such) of one split."""
+    """(measure, value, values of the pictures if any) of one split."""
     if len(ours.pictures) >= quality.FEWEST:
         yield "frechet", quality.frechet(ours.seen.features, theirs.seen.features), None
         if ours.seen.probabilities.shape[1]:
@@ -144,25 +145,25 @@ def leak_scores(leaks: Mapping[str, np.ndarray], which: Which) -> list[Score]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gallery:
-    """Originals of every split, in their order, among whom people are looked for."""
+    """Originals of every split, in their order: the gallery in which people are looked up."""
 
     pictures: np.ndarray
     people: np.ndarray
     splits: Sequence[Originals]
 
     def own_rows(self, split: Originals) -> np.ndarray:
-        """(n,) where the pictures of a split are."""
+        """(n,) positions of the pictures of a split."""
         ends = np.cumsum([len(each.pictures) for each in self.splits])
         end = next(int(end) for end, each in zip(ends, self.splits, strict=True) if each is split)
         return np.arange(end - len(split.pictures), end)
 
     def others(self, people: np.ndarray) -> np.ndarray:
-        """(n,) how many further pictures there are of each person."""
+        """(n,) number of further pictures of each person."""
         return np.array([(self.people == person).sum() - 1 for person in people])
 
 
 def _gallery(originals: Mapping[str, Originals]) -> Gallery | None:
-    """None where everyone is on one picture only, so that each split is its own gallery."""
+    """None if everyone is on one picture only: each split is then its own gallery."""
     named = [found for found in originals.values() if found.people is not None and len(found.pictures)]
     if not named:
         return None
@@ -186,16 +187,16 @@ def recognised(ours: Completions, theirs: Originals, everyone: Gallery | None = 
 
 
 def group_recognised(ours: Completions, group: np.ndarray) -> np.ndarray:
-    """(n,) 1 where the network takes what was drawn for a picture of the group, else 0.
+    """(n,) 1 if the network takes what was drawn for a picture of the group, else 0.
 
-    Where a picture of the group is likelier than not: the sum of p(class | drawn) times `group`, (classes,) the share of
-    each class that belongs to it.
+    That is, if a picture of the group is likelier than not: the sum of p(class | drawn) times `group`, (classes,) the
+    share of each class that belongs to it.
     """
     return np.asarray(ours.seen.drawn @ group > 0.5, dtype=float)
 
 
 def chance(theirs: Originals, everyone: Gallery | None = None) -> float:
-    """Share of a split that `recognised` counts right where the model draws the same whatever it is shown."""
+    """Share of a split that `recognised` counts as right if the model always draws the same."""
     if everyone is None or theirs.people is None:
         return 1 / max(1, len(theirs.pictures))
     others = everyone.others(theirs.people)

@@ -1,1 +1,1 @@
-"""Attacks on an unlearned language model: one file each, found by being here."""
+"""Attacks on an unlearned language model: one file each; every file here is found."""

@@ -1,4 +1,4 @@
-"""What is asked and what is told of a fact, word by word: the part of an answer that its question does not hold."""
+"""Words of questions and answers: the part of an answer that its question does not contain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def words(text: str) -> set[str]:
 
 
 def new_part(answer: str, question: str) -> tuple[int, int]:
-    """(begin, end) in characters of the longest run of words in an answer that its question does not hold."""
+    """(begin, end) in characters of the longest run of words in an answer that its question does not contain."""
     told, runs, open_ = words(question), [(0, 0)], False
     for found in re.finditer(r"[^\W_]+", answer):
         if found[0].casefold() in told:
@@ -28,8 +28,8 @@ def new_part(answer: str, question: str) -> tuple[int, int]:
 
 
 def named(question: str) -> tuple[int, int] | None:
-    """(begin, end) in characters of the name in a question: the longest run of words that begin with a capital or a digit,
-    the first word apart; None where there is none."""
+    """(begin, end) in characters of the name in a question: the longest run of words that begin with a capital or a
+    digit, without the first word; None if there is none."""
     found = list(re.finditer(r"\w+", question))
     runs: list[tuple[int, int]] = []
     for before, word in pairwise(found):

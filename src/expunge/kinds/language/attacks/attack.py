@@ -1,4 +1,4 @@
-"""What an attack on a language model is, and what it is given."""
+"""Base class of attacks on a language model, and what they are given."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Show = Callable[[float, str], None]
 
 @dataclass(slots=True, kw_only=True)
 class Side:
-    """One side of an audit: a model, and the facts that it is asked for. The control is another model, or other facts.
+    """One side of an audit: a model, and the facts to ask for. The control is another model, or other facts.
 
     Attributes:
-        look: gives the model for looking; it is loaded once.
+        look: returns the model for inference; it is loaded once.
         fresh: loads a copy of the model that may be changed.
-        base: gives the base model, for looking.
-        config, base_config: give the text configurations of the model and of the base, without loading weights.
+        base: returns the base model for inference.
+        config, base_config: return the text configurations of the model and of the base, without loading weights.
         tokenizer: of all models.
-        retain, ordinary: rows of text that is no part of the facts: of the retain set, and ordinary text.
-        holdout: facts of the same kind that no model saw, where there are some.
-        paraphrases: gives the questions in other words, None for a fact that has none; see `paraphrases`.
-        rewritten: whether that is known already, or found for another side.
+        retain, ordinary: rows of text outside of the facts: of the retain set, and ordinary text.
+        holdout: facts of the same kind that no model saw, if any.
+        paraphrases: returns the paraphrased questions, None for a fact without one; see `paraphrases`.
+        rewritten: whether they exist already, from another side.
         retrained: whether the control is a model that was trained without the facts.
-        seed: decides every draw.
-        show: called with (share, what is done).
+        seed: seed of every draw.
+        show: called with (share done, current work).
     """
 
     look: Callable[[], CausalLM]
@@ -57,18 +57,18 @@ class Side:
     show: Show = field(default=lambda share, doing: None)
 
     def asked(self, facts: Sequence[int] | None = None) -> list[Row]:
-        """The rows that are asked for, of these facts or all."""
+        """The rows to ask for, of these facts or all."""
         every = self.facts.every
         return [each.asked for each in every] if facts is None else [every[i].asked for i in facts]
 
     @property
     def layers(self) -> int | None:
-        """Layers of the model, by its configuration."""
+        """Number of layers, from the model's configuration."""
         return getattr(self.config(), "num_hidden_layers", None)
 
     def unlike_base(self, names: Sequence[str] = ()) -> str | None:
-        """How the model's configuration differs from the base's in what decides the form of its weights, in words; None
-        where it does not.
+        """How the model's configuration differs from the base's in the shape of its weights, in words; None
+        if it does not.
 
         Args:
             names: fields that are compared; empty: every size, and the architecture.
@@ -78,10 +78,10 @@ class Side:
             sizes = {name for each in (own, base) for name, value in each.items() if type(value) is int}
             names = ["model_type", *sorted(name for name in sizes if not name.endswith("token_id"))]
         unlike = [f"{name} {own.get(name)}, not {base.get(name)}" for name in names if own.get(name) != base.get(name)]
-        return f"the model is of another form than the base model: {'; '.join(unlike[:3])}" if unlike else None
+        return f"the model has another shape than the base model: {'; '.join(unlike[:3])}" if unlike else None
 
     def asking(self) -> float:
-        """Tokens of all rows that are asked for."""
+        """Number of tokens of all rows to ask for."""
         return tokens(self.asked())
 
     def matrices(self, task: CausalLM) -> dict[str, nn.Parameter]:
@@ -89,11 +89,11 @@ class Side:
         return matrices(task)
 
     def by_column(self, task: CausalLM) -> set[str]:
-        """Names of those that hold a column for each output; see `by_column`."""
+        """Names of those with a column for each output; see `by_column`."""
         return by_column(task)
 
     def roundings(self) -> dict[str, Rounding]:
-        """Roundings that language models are stored with."""
+        """Quantisations that language models are stored with."""
         return ROUNDINGS | {GGUF_Q4: gguf_q4}
 
     def trial(self, task: CausalLM, setting: str, facts: Sequence[int] | None = None, **more: object) -> Trial:
@@ -104,11 +104,11 @@ class Side:
 
 
 class Attack(AnyAttack[Side]):
-    """One attack; a class on top of this one in a file here, or an entry point of `expunge.attacks`. Nothing lists it."""
+    """One attack: a subclass in a file here, or an entry point of `expunge.attacks`. No list to add it to."""
 
 
 def attacks() -> list[AnyAttack[Side]]:
-    """Every attack, in the order in which they are carried out."""
+    """Every attack, in the order in which they run."""
     from expunge.kinds.language import attacks as room
     from expunge.runs import attacks as shared
 
@@ -121,12 +121,12 @@ def tokens(rows: Iterable[Row]) -> int:
 
 
 def one_layer(side: Side) -> str | None:
-    """Why what reads the layers below the last one cannot be carried out; None where there are some."""
+    """Why attacks on the layers below the last one cannot run; None if there are such layers."""
     return "left out: the model has one layer" if side.layers == 1 else None
 
 
 def missing_on(attack: AnyAttack[Side], sides: Sequence[tuple[str, Side]]) -> str | None:
-    """Why an attack cannot be carried out on one side or another: known before the first attack, and not after it.
+    """Why an attack cannot run on one of the sides: determined before the first attack.
 
     Args:
         sides: (in words, side), the unlearned model's first.

@@ -1,4 +1,4 @@
-"""What an audit asks for: facts, each with what stands before it, and how much of one a model still knows."""
+"""Facts, which an audit asks for, each with the text before it; and how well a model still knows one."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from expunge.runs.audit import first_half, in_groups
 from expunge.train.step import IGNORED, Batch
 
 GIVEN, ASKED = 32, 32
-"tokens of a passage that are given, and that are asked for; Carlini et al. (arXiv:2202.07646) ask for 50 after 50"
+"tokens of a passage that are given, and that are to be continued; Carlini et al. (arXiv:2202.07646) ask for 50 after 50"
 ANSWER = 64
-"tokens of an answer that are asked for, at most"
+"tokens of an answer to predict, at most"
 BATCH = 16
 "facts in a forward pass"
 FEWEST = 4
-"facts below which nothing can be told: half of them are held back"
+"minimum number of facts: half of them are held back"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Tokens, of which those from `first` on carry a label."""
+    """Tokens; those from `first` on carry a label."""
 
     ids: tuple[int, ...]
     first: int
@@ -41,15 +41,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One fact: a question with its answer, or a passage and how it goes on.
+    """One fact: a question with its answer, or a passage and its continuation.
 
     Attributes:
-        asked: its tokens; the answer, or the continuation, is labelled.
-        taught: the same as it is trained on: of a passage all tokens are labelled.
-        question: what is asked, of a question.
-        turns: what was said before, of a question within a conversation; the question is the last of them.
+        asked: the tokens to ask with; the answer, or the continuation, is labelled.
+        taught: the same for training: all tokens of a passage are labelled.
+        question: the question, if it is one.
+        turns: the earlier turns of a question within a conversation; the question is the last of them.
         before, answer: as text, the rendered prompt and what should follow.
-        source: where it stands.
+        source: where it is from.
     """
 
     asked: Row
@@ -63,20 +63,20 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Facts in the order of the text. The first half is what an attacker is given, the second is held back from it, so
-    that facts which stand together are not on both sides, nor those about one person where it is known which are."""
+    """Facts in the order of the text. An attacker is given the first half, and the second is held back, so
+    that neighbouring facts are not on both sides, nor those about one person, if that is known."""
 
     every: tuple[Fact, ...]
     about: tuple[int, ...] = ()
-    "numbers of what each fact is about: a person, a document; none where nothing is known of it"
+    "the number of each fact's person or document; empty if unknown"
 
     @property
     def groups(self) -> list[int] | None:
-        """(facts,) which belong together; None where none do, or of too few groups."""
+        """(facts,) group of each; None without groups, or with too few."""
         return in_groups(self.about)
 
     def some(self, number: int, seed: int) -> Facts:
-        """So many of them, drawn by the seed, in the order of the text; all, where there are no more."""
+        """At most `count` of them, drawn by the seed, in the order of the text."""
         chosen = sorted(np.random.default_rng(random_seed(seed, "fewer facts")).permutation(len(self.every))[:number])
         return Facts(tuple(self.every[i] for i in chosen), tuple(self.about[i] for i in chosen if self.about))
 
@@ -92,11 +92,11 @@ class Facts:
 
     @property
     def digest(self) -> str:
-        """Of what results depend on."""
+        """Digest of what results depend on."""
         return storage.digest_value([[list(fact.asked.ids), fact.asked.first] for fact in self.every])
 
     def shown(self, numbers: Sequence[int], said: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-        """What a page shows of the facts of these numbers; `said` is what each model says to them, in their order."""
+        """The facts of these numbers as shown on a page; `said` are each model's answers to them, in their order."""
         return [
             {
                 "source": Path(fact.source).name,
@@ -116,10 +116,10 @@ def read_facts(
     name: str,
     rows_together: int = 1,
 ) -> Facts:
-    """At most `wanted` facts of a text, evenly spread over it: question rows as they are, plain text in passages.
+    """At most `wanted` facts of a text, evenly spread over it: question rows unchanged, plain text in passages.
 
     Args:
-        rows_together: so many questions in a row are about the same; passages are where they are of one document.
+        rows_together: this many consecutive questions are about the same; passages are grouped by document.
 
     Raises:
         DataError: there are fewer than four.
@@ -128,7 +128,7 @@ def read_facts(
     passage_of: dict[str, int] = {}
 
     def noted(texts: Iterable[Document]) -> Iterator[Document]:
-        """The same, while it is noted of which passage each piece is."""
+        """The same, recording the passage of each piece."""
         number = 0
         for each in texts:
             number += not each.continues
@@ -136,7 +136,7 @@ def read_facts(
             yield each
 
     def able() -> Iterator[Block | Document]:
-        """Passages and questions in the order of the text; questions are cut into tokens only where they are chosen."""
+        """Passages and questions in the order of the text; only chosen questions are tokenized."""
         for plain, texts in groupby(noted(documents()), lambda each: each.prompt is None):
             if plain:
                 yield from (block for block in iterate_blocks(texts, tokenizer, GIVEN + ASKED) if _whole(block))
@@ -206,14 +206,14 @@ def batch_of(rows: Sequence[Row]) -> Batch:
 
 
 def in_batches(rows: Sequence[Row]) -> Iterator[list[int]]:
-    """Numbers of rows, `BATCH` of like length at a time."""
+    """Numbers of rows, `BATCH` of similar length at a time."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     return (order[start : start + BATCH] for start in range(0, len(order), BATCH))
 
 
 def recall(task: CausalLM, rows: Sequence[Row]) -> list[float]:
-    """(rows,) how well each row's labelled tokens are known: the geometric mean of their probabilities, from 0 to 1; 0 where
-    the model computes no numbers.
+    """(rows,) how well each row's labelled tokens are known: the geometric mean of their probabilities, from 0 to 1; 0
+    if the model's outputs are not finite.
 
     TOFU's probability (arXiv:2401.06121, section 3.2): P(a | q)^(1 / |a|).
     """
@@ -221,7 +221,7 @@ def recall(task: CausalLM, rows: Sequence[Row]) -> list[float]:
 
 
 def recall_or_none(task: CausalLM, rows: Sequence[Row]) -> list[float | None]:
-    """(rows,) `recall`; None where the logits are NaN or infinite, as those of a destroyed model are."""
+    """(rows,) `recall`; None if the logits are NaN or infinite, as those of a destroyed model."""
     found: list[float | None] = [None] * len(rows)
     for chosen in in_batches(rows):
         batch = batch_of([rows[i] for i in chosen])
@@ -230,8 +230,6 @@ def recall_or_none(task: CausalLM, rows: Sequence[Row]) -> list[float | None]:
         log_p = logits.gather(1, target[:, None])[:, 0] - sums
         counts = (labels >= 0).sum(1).tolist()
         for i, own, whole in zip(chosen, log_p.cpu().split(counts), sums.cpu().split(counts), strict=True):
-            if (
-                len(own) and torch.isfinite(whole).all()
-            ):  # a token that is forbidden has a logit of -inf, and that is a number here
+            if len(own) and torch.isfinite(whole).all():  # a forbidden token has a logit of -inf, which is allowed here
                 found[i] = float(own.double().mean().exp())
     return found

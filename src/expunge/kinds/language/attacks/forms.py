@@ -13,11 +13,11 @@ from expunge.kinds.language.attacks.facts import Fact, Row
 from expunge.kinds.language.question_rows import QuestionFormat
 
 WHOLE = 1 << 30
-"tokens that a row may have: none is cut"
+"maximum tokens of a row: none is cut"
 
 
 class Forms:
-    """Makes rows.
+    """Makes rows of tokens.
 
     Args:
         tokenizer: of all models of the audit.
@@ -30,15 +30,15 @@ class Forms:
 
     @property
     def prefix(self) -> list[int]:
-        """What the tokenizer puts before a text."""
+        """The tokens that the tokenizer puts before a text."""
         return self.encoder.prefix
 
     def ids(self, text: str) -> list[int]:
-        """Tokens of a text by itself."""
+        """Tokens of a text without special tokens."""
         return list(self.encoder.encode([text])[0].ids)
 
     def said(self, text: str) -> list[int]:
-        """Tokens of an answer that is not the fact's own, as it follows a prompt."""
+        """Tokens of another answer than the fact's own, as it follows a prompt."""
         return self.ids(text if self.chat else f" {text}")
 
     def prompt(self, question: str, turns: Sequence[Turn] = ()) -> list[int]:
@@ -51,10 +51,10 @@ class Forms:
         return row.ids[: row.first_label]
 
     def asked(self, fact: Fact, question: str, system: str = "") -> Row:
-        """A fact under another question, after the same turns of conversation; its answer's tokens stay.
+        """A fact under another question, after the same turns of conversation; with the same answer tokens.
 
         Args:
-            system: put into a system turn; into the first user's where the template has none.
+            system: put into a system turn, or into the first user's if the template has none.
         """
         last = max((at for at, turn in enumerate(fact.turns) if turn.role == "user"), default=0)
         turns = (*fact.turns[:last], Turn("user", question), *fact.turns[last + 1 :])
@@ -73,7 +73,7 @@ class Forms:
         return self.prompt(turns[-1].text, begun) if left_out else prompt
 
     def filled(self, fact: Fact, template: str) -> Row:
-        """A fact under a template of the user's; a question in the chat form, where there is one."""
+        """A fact under a template of the user's; a question in the chat template, if there is one."""
         own = list(fact.asked.ids[fact.asked.first :])
         if fact.question is not None and self.chat:
             return self.asked(fact, template.replace("{}", fact.question))
@@ -81,22 +81,23 @@ class Forms:
         return Row((*prompt, *(own if fact.question is None else self.ids(f" {fact.answer}"))), len(prompt))
 
     def inserted(self, fact: Fact, at: int, text: str) -> Row:
-        """A fact with a text put before its token `at`."""
+        """A fact with a text inserted before its token `at`."""
         ids, more = fact.asked.ids, self.ids(text)
         return Row((*ids[:at], *more, *ids[at:]), fact.asked.first + len(more))
 
     def plain(self, fact: Fact, before: str) -> Row:
-        """A question and its answer as plain text: the answer's tokens are those of the answer by itself, after a space."""
+        """A question and its answer as plain text: the answer's tokens are those of the answer by itself, after a
+        space."""
         prompt = [*self.prefix, *self.ids(before)]
         return Row((*prompt, *self.ids(f" {fact.answer}")), len(prompt))
 
     def short(self, fact: Fact, given: int) -> Row:
-        """A passage of which so many tokens are given."""
+        """A passage of which `given` tokens are given."""
         begin = max(len(self.prefix), fact.asked.first - given)
         return Row((*self.prefix, *fact.asked.ids[begin:]), len(self.prefix) + fact.asked.first - begin)
 
     def as_json(self, fact: Fact) -> Row:
-        """A fact within JSON: a question answered in an object, a passage as the value of one."""
+        """A fact within JSON: a question answered in an object, a passage as a value."""
         if fact.question is None:
             prompt = [*self.prefix, *self.ids('{"text": "'), *fact.asked.ids[len(self.prefix) : fact.asked.first]]
             return Row((*prompt, *fact.asked.ids[fact.asked.first :]), len(prompt))

@@ -1,4 +1,4 @@
-"""Reading the layers: is the answer there before the last layers hide it?"""
+"""Reading the layers (logit lens): is the answer there before the last layers hide it?"""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from expunge.runs.audit import Trial
 from expunge.runs.work import Piece, Work
 
 LAYERS = 8
-"layers that are read, evenly spread, the last ones among them"
+"layers to read, evenly spread, including the last ones"
 
 
 class LogitLens(Attack):
-    """The output layer applied to the hidden states of earlier layers (nostalgebraist 2020, the logit lens). Of the cheap
-    measures it is among the most faithful ones (UDS meta-evaluation, 2025)."""
+    """The output layer applied to the hidden states of earlier layers (nostalgebraist 2020, the logit lens). Of the
+    cheap measures it is among the most faithful ones (UDS meta-evaluation, 2025)."""
 
     name = "lens"
     title = "Logit lens"
     sentence = (
-        "The model's own output layer is applied to what earlier layers hold. A change of the last layers alone leaves the "
-        "answer legible there."
+        "The model's own output layer is applied to earlier layers' states. A change of only the last layers leaves "
+        "the answer legible there."
     )
     order = 40
     by_layer = True
@@ -70,15 +70,15 @@ class LogitLens(Attack):
 
 
 def _read(layers: int) -> list[int]:
-    """Numbers of layers, from 1; the last is what the model says itself, and is left out."""
+    """Numbers of layers, from 1; the last one is the model's own output, and is left out."""
     return [at + 1 for at in spread(layers - 1, LAYERS)]
 
 
 def final_norm(task: CausalLM) -> Callable[[Tensor], Tensor]:
-    """What lies between the last layer and the output layer: a module that is given the last layer's states, or nothing.
+    """The module between the last layer and the output layer, if any; its input are the last layer's states.
 
     Raises:
-        ModelError: something else does.
+        ModelError: there is something else between them.
     """
     last: list[Tensor] = []
     given: list[tuple[nn.Module, Tensor]] = []
@@ -105,7 +105,7 @@ def final_norm(task: CausalLM) -> Callable[[Tensor], Tensor]:
         with suppress(IndexError):
             task.model(input_ids=ids[None], use_cache=False)
     if not last or not head_input:
-        raise ModelError("what lies between the last layer and the output layer cannot be found")
+        raise ModelError("the module between the last layer and the output layer cannot be found")
     if torch.equal(last[0], head_input[0]):
         return lambda states: states
     for module, state in given:
@@ -113,7 +113,7 @@ def final_norm(task: CausalLM) -> Callable[[Tensor], Tensor]:
             with torch.no_grad():
                 if torch.allclose(module(state), head_input[0], rtol=1e-3, atol=1e-4):
                     return module
-    raise ModelError("what lies between the last layer and the output layer is more than one module")
+    raise ModelError("there is more than one module between the last layer and the output layer")
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Membership: can facts that were trained on be told from like ones that no model saw?"""
+"""Membership: can facts that were trained on be distinguished from similar ones that no model saw?"""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ from expunge.runs.audit import Trial
 from expunge.runs.work import Piece, Work
 
 LOWEST = 0.2
-"share of a text's tokens that min-k looks at (Shi et al. 2024, arXiv:2310.16789)"
+"share of a text's tokens that min-k uses (Shi et al. 2024, arXiv:2310.16789)"
 
 
 SHOTS = 5
-"unseen texts that stand before a text for ReCaLL (Xie et al. 2024, arXiv:2406.15968, take 1 to 12)"
+"unseen texts before a text for ReCaLL (Xie et al. 2024, arXiv:2406.15968, take 1 to 12)"
 
 
 class Membership(Attack):
-    """Loss, zlib, min-k, min-k++, ReCaLL, the gradient's norm, and the loss beside the base model's (Yeom et al. 2018,
-    arXiv:1709.01604; Carlini et al. 2021, arXiv:2012.07805; Shi et al. 2024, arXiv:2310.16789; Zhang et al. 2024,
+    """Loss, zlib, min-k, min-k++, ReCaLL, the gradient's norm, and the loss compared with the base model's (Yeom et al.
+    2018, arXiv:1709.01604; Carlini et al. 2021, arXiv:2012.07805; Shi et al. 2024, arXiv:2310.16789; Zhang et al. 2024,
     arXiv:2404.02936; Xie et al. 2024, arXiv:2406.15968; Wang et al. 2024, arXiv:2402.17012)."""
 
     name = "membership"
     title = "Membership"
     sentence = (
-        "Scores of each text that are meant to tell texts that were trained on from others: the area under the ROC curve "
-        "against like texts that no model saw. 0.5 is chance; far below it, the model gives away what it forgot."
+        "Scores of each text that are meant to tell texts that were trained on from others: the area under the ROC "
+        "curve against similar texts that no model saw. 0.5 is chance; far below it, the model gives away what it "
+        "forgot."
     )
     order = 35
     version = 2
 
     def missing(self, side: Side) -> str | None:
-        return None if side.holdout is not None else "it needs like texts that no model saw: give --holdout PATH"
+        return None if side.holdout is not None else "it needs similar texts that no model saw: give --holdout PATH"
 
     def pieces(self, side: Side) -> list[Piece]:
         holdout = () if side.holdout is None else side.holdout.every
@@ -52,9 +53,9 @@ class Membership(Attack):
         return [Piece(words="all scores", work=work, trials=None)]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
-        """Values are what each fact adds to the area: the share of unseen texts that score below it."""
+        """Values are each fact's contribution to the area: the share of unseen texts that score below it."""
         assert side.holdout is not None
-        # The base learnt the facts by heart: beside other facts it tells them apart whatever the model forgot.
+        # The base learnt the facts by heart: compared with it, facts separate whatever the model forgot.
         task, base = side.look(), side.base() if side.retrained else None
         seen, texts = [f.taught for f in side.facts.every], [f.taught for f in side.holdout.every]
         words = [[f"{f.before}{f.answer}" for f in facts.every] for facts in (side.facts, side.holdout)]
@@ -64,7 +65,7 @@ class Membership(Attack):
         found[1]["ReCaLL"] = prefixed(
             task, texts, [[each for each in shots if each is not row][:SHOTS] for row in texts]
         )
-        del task, base  # there is room for one
+        del task, base  # memory holds only one
         task = side.fresh()
         for scored, rows in zip(found, (seen, texts), strict=True):
             scored["gradient norm"] = gradient_norms(task, rows)
@@ -72,13 +73,13 @@ class Membership(Attack):
             members, others = np.asarray(found[0][name]), np.asarray(found[1][name])
             below, above = placements(members, others), 1 - placements(others, members)
             if side.facts is side.holdout:
-                # Texts are not told from themselves, whatever the score: the area is one half, and not by chance.
+                # Texts cannot be distinguished from themselves: the area is exactly one half.
                 below, above = np.full_like(below, 0.5), np.full_like(above, 0.5)
             yield Trial(setting=name, values=below.tolist(), facts=list(range(len(seen))), others=above.tolist())
 
 
 def scores(task: CausalLM, base: CausalLM | None, rows: Sequence[Row], texts: Sequence[str]) -> dict[str, list[float]]:
-    """Attack -> (rows,) scores; higher ones speak for a text that was trained on. `reference` needs the base model."""
+    """Attack -> (rows,) scores; higher means trained on. `reference` needs the base model."""
     own = _token_scores(task, rows)
     found: dict[str, list[float]] = {name: [] for name in ("loss", "zlib", "min-k", "min-k++")}
     for (log_p, standard), text in zip(own, texts, strict=True):
@@ -95,7 +96,7 @@ def scores(task: CausalLM, base: CausalLM | None, rows: Sequence[Row], texts: Se
 
 
 def fitting(texts: Sequence[Row], longest: int, room: int | None) -> list[Row]:
-    """The first texts, one more than stand before one at once, as far as a model has positions for them."""
+    """The first texts, one more than are used before a text, as far as a model's positions allow."""
     chosen, used = [], longest
     for row in texts[: SHOTS + 1]:
         used += len(row.ids)
@@ -106,10 +107,10 @@ def fitting(texts: Sequence[Row], longest: int, room: int | None) -> list[Row]:
 
 def prefixed(task: CausalLM, rows: Sequence[Row], before: Sequence[Sequence[Row]]) -> list[float]:
     r"""(rows,) ReCaLL: \( \log p(x \mid P) / \log p(x) \), P unseen texts (Xie et al. 2024,
-    arXiv:2406.15968, equation 1). What was trained on loses most by what stands before it.
+    arXiv:2406.15968, equation 1). Text that was trained on loses most by a prefix.
 
     Args:
-        before: for each row the texts that stand before it; the row's own token for the beginning comes after them.
+        before: for each row the texts before it; the row's own beginning-of-text token comes after them.
     """
     longer = []
     for row, texts in zip(rows, before, strict=True):
@@ -120,11 +121,11 @@ def prefixed(task: CausalLM, rows: Sequence[Row], before: Sequence[Sequence[Row]
 
 
 def gradient_norms(task: CausalLM, rows: Sequence[Row]) -> list[float]:
-    r"""(rows,) \( -\lVert \nabla_\theta \ell(x) \rVert_2 \) over all weights (Wang et al. 2024, arXiv:2402.17012): what was
-    trained on lies near a minimum. Each weight's gradient is let go as soon as its norm is taken.
+    r"""(rows,) \( -\lVert \nabla_\theta \ell(x) \rVert_2 \) over all weights (Wang et al. 2024, arXiv:2402.17012): text
+    that was trained on is near a minimum. Each weight's gradient is freed as soon as its norm is taken.
 
     Args:
-        task: of weights that can be trained.
+        task: with trainable weights.
     """
     squares: list[torch.Tensor] = []
 

@@ -1,7 +1,7 @@
-"""Other questions about the same facts: a gap in the answer, the way back from it, a choice among several.
+"""Other questions about the same facts: a gap in the answer, the reverse question, a choice among several.
 
-What is asked is not the whole answer, so values are on scales of their own: each is an attack by itself, and made on the
-base model, too. A form that any model guesses well then hides nothing that another one brings back.
+The questions do not ask for the whole answer, so values are on scales of their own: each is a separate attack, also run
+on the base model. So a form that any model guesses well does not hide what another one brings back.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from expunge.runs.audit import Trial
 from expunge.runs.work import Piece, Work
 
 FEWEST = 4
-"facts that have the form, below which it is left out"
+"minimum number of facts with the form; else it is left out"
 LETTERS = "ABCD"
 
 
 class OtherQuestion(Attack):
-    """Facts asked by another question, those of them that allow it."""
+    """Facts asked with another question, if they allow it."""
 
     own_scale = True
     needs_base = True
@@ -34,10 +34,10 @@ class OtherQuestion(Attack):
 
     @abstractmethod
     def row(self, fact: Fact, forms: Forms) -> Row | None:
-        """The fact in this form; None where it has none."""
+        """The fact in this form; None if it has none."""
 
     def rows(self, side: Side) -> dict[int, Row]:
-        """Number of a fact -> its row, of those that have the form."""
+        """Number of a fact -> its row, for those that have the form."""
         forms = Forms(side.tokenizer)
         found = {number: self.row(fact, forms) for number, fact in enumerate(side.facts.every)}
         return {number: row for number, row in found.items() if row is not None}
@@ -60,8 +60,8 @@ class Cloze(OtherQuestion):
     name = "cloze"
     title = "Cloze"
     sentence = (
-        "What the question does not say is blanked in the answer, and asked for; of a passage the middle is, between what "
-        "stands before it and after it."
+        "What the question does not say is blanked in the answer, and asked for; of a passage the middle is, between "
+        "the text before it and after it."
     )
     order = 31
     setting = "a gap to be filled"
@@ -83,12 +83,13 @@ class Cloze(OtherQuestion):
 
 
 class Reversed(OtherQuestion):
-    """The way back: a model that knows that A is B need not know that B is A (Berglund et al. 2023, arXiv:2309.12288)."""
+    """The reverse question: a model that knows that A is B need not know that B is A (Berglund et al. 2023,
+    arXiv:2309.12288)."""
 
     name = "reversed"
     title = "The other way round"
     sentence = (
-        "The answer is given, and the name that its question is about is asked for; of a passage the second half is given, "
+        "The answer is given, and the name in its question is asked for; of a passage the second half is given, "
         "and the first is asked for."
     )
     order = 32
@@ -118,9 +119,9 @@ class Choice(Attack):
     name = "choice"
     title = "Multiple choice"
     sentence = (
-        "The answer is chosen among four: its own and those of three other facts, asked in the most similar words. Each "
-        "stands once under every letter. What counts is the probability of the true letter among the four, beyond chance: 0 "
-        "is a quarter or less, 1 is certain."
+        "The answer is chosen among four: its own and those of three other facts, asked in the most similar words. "
+        "Each is once under every letter. What counts is the probability of the true letter among the four, beyond "
+        "chance: 0 is a quarter or less, 1 is certain."
     )
     order = 33
     own_scale = True
@@ -129,7 +130,7 @@ class Choice(Attack):
     def missing(self, side: Side) -> str | None:
         forms = Forms(side.tokenizer)
         if len(set(_letters(forms))) < len(LETTERS):
-            return "the tokenizer has no tokens of their own for the letters"
+            return "the tokenizer has no separate tokens for the letters"
         number = len(options(side.facts.every))
         return None if number >= FEWEST else f"{counted(number, 'fact')} can be asked so, and it needs {FEWEST}"
 
@@ -150,8 +151,8 @@ class Choice(Attack):
 
 
 def options(facts: Sequence[Fact]) -> dict[int, list[str]]:
-    """Number of a fact -> its answer, then those of the most similar questions, all different. Of each it is the part that
-    its own question does not hold: a name that stands in the question must not tell which answer belongs to it."""
+    """Number of a fact -> its answer, then those of the most similar questions, all different. Each is the part that
+    its own question does not contain: a name in the question must not give away which answer belongs to it."""
     short: dict[int, str] = {}
     for number, fact in enumerate(facts):
         if fact.question is not None:
@@ -181,7 +182,7 @@ def _letters(forms: Forms) -> list[int]:
 
 
 def _turned(facts: Sequence[Fact], forms: Forms) -> Iterator[list[Row]]:
-    """For each place of the true answer, the facts' rows; the label is its letter."""
+    """For each position of the true answer, the facts' rows; the label is its letter."""
     chosen = options(facts)
     for turn in range(len(LETTERS)):
         rows = []
@@ -195,7 +196,7 @@ def _turned(facts: Sequence[Fact], forms: Forms) -> Iterator[list[Row]]:
 
 @torch.inference_mode()
 def letter_shares(task: CausalLM, rows: Sequence[Row], letters: Sequence[int]) -> list[list[float]]:
-    """(rows, letters) the probability of each letter among them, where the last token of a row stands."""
+    """(rows, letters) the probability of each letter among them, at the last token of a row."""
     found: list[list[float]] = [[]] * len(rows)
     for chosen in in_batches(rows):
         logits = task.row_logits(batch_of([rows[i] for i in chosen]))[:, list(letters)]

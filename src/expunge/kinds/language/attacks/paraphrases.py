@@ -10,11 +10,11 @@ REQUEST = "Rewrite this question in other words. Write the new question alone.\n
 LONGEST = 48
 "tokens of a paraphrase, at most"
 SHORT = 3
-"letters that a word has which may stand in any question"
+"letters of a word, at most, that may occur in any question"
 
 
 def paraphrases(task: CausalLM, facts: Facts) -> list[str | None]:
-    """(facts,) each question in other words, greedily; None for a passage, and where none came of it."""
+    """(facts,) each question in other words, greedily; None for a passage, and if there is no paraphrase."""
     numbers = [i for i, fact in enumerate(facts.every) if fact.question is not None]
     prompts = [task.encode_prompt(f"{REQUEST}{facts.every[i].question}", chat=True) for i in numbers]
     found: list[str | None] = [None] * len(facts.every)
@@ -25,16 +25,16 @@ def paraphrases(task: CausalLM, facts: Facts) -> list[str | None]:
 
 
 def usable(written: str, question: str, answer: str) -> str | None:
-    """The first line of what was written, where it is another question and tells nothing of the answer."""
+    """The first line of the output, if it is another question and reveals nothing of the answer."""
     line = next((line.strip().strip('"*') for line in written.splitlines() if line.strip()), "")
     begin, end = new_part(answer, question)
-    told = _telling(answer[begin:end]) & words(line)
+    told = _revealing(answer[begin:end]) & words(line)
     if not words(line) or words(line) == words(question) or told or not words(line) & words(question):
         return None
     return line
 
 
-def _telling(part: str) -> set[str]:
-    """The words of a part of an answer that tell it: long ones, names and numbers; all, where there is none of these."""
+def _revealing(part: str) -> set[str]:
+    """The revealing words of a part of an answer: long ones, names and numbers; all, if there is none of these."""
     long = " ".join(word for word in part.split() if len(word) > SHORT or not word.islower())
     return words(long) or words(part)

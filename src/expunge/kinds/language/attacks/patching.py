@@ -17,19 +17,19 @@ from expunge.runs.audit import Trial
 from expunge.runs.work import Piece, Work
 
 LAYERS = 6
-"layers after which states are handed over, evenly spread"
+"layers after which states are patched, evenly spread"
 
 
 class Patching(Attack):
-    """The hidden states of one layer are put into the base model, which does the rest (the unlearning depth score, 2025, does
-    so with the states of the unlearned and of a retrained model)."""
+    """The hidden states of one layer are put into the base model, which continues from them (the unlearning depth
+    score, 2025, does so with the states of the unlearned and of a retrained model)."""
 
     name = "patch"
     title = "Hidden states read by the base model"
     sentence = (
-        "What a layer of the model holds is handed to the base model's layers above, which still know how to read it. An "
-        "answer that the upper layers alone hide is legible to them. Of all cheap measures the most faithful one, where a "
-        "retrained model is the control."
+        "The hidden states of a layer are passed to the base model's layers above, which still know how to read "
+        "them. An answer that only the upper layers hide is legible to them. The most faithful of the cheap "
+        "measures, if a retrained model is the control."
     )
     order = 42
     by_layer = True
@@ -40,7 +40,7 @@ class Patching(Attack):
         return one_layer(side) or side.unlike_base(("hidden_size", "num_hidden_layers", "vocab_size"))
 
     def pieces(self, side: Side) -> list[Piece]:
-        # Layer by layer the model is run up to that layer and on, and the base model once.
+        # For each layer the model is run up to that layer and the base model from there, and the base model once.
         read = 2.0 * tokens(side.asked())
         return [
             Piece(words=f"after layer {layer} of {side.layers}", work=Work(read=read, loaded=0 if place else 2))
@@ -49,7 +49,7 @@ class Patching(Attack):
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         own, base, rows = side.look(), side.base(), side.asked()
-        # Of one length, rows need no padding: both models run the same tokens in the same places.
+        # Rows of one length need no padding: both models run the same tokens at the same positions.
         lengths: dict[int, list[int]] = {}
         for number, row in enumerate(rows):
             lengths.setdefault(len(row.ids), []).append(number)
@@ -71,13 +71,13 @@ class Patching(Attack):
 
 
 def _handed_over(layers: int) -> list[int]:
-    """Numbers of layers, from 1, after which states are handed over."""
+    """Numbers of layers, from 1, after which states are patched."""
     return [at + 1 for at in spread(layers - 1, LAYERS)]
 
 
 @torch.inference_mode()
 def patched(own: CausalLM, base: CausalLM, rows: list[Row], layer: int) -> list[float]:
-    """(rows,) recall of the base model that goes on from the other model's states after so many layers.
+    """(rows,) recall of the base model that continues from the other model's states after `number` layers.
 
     Args:
         rows: of one length.

@@ -1,4 +1,4 @@
-"""Linear probes: can the true answer be told from a false one by the hidden states?"""
+"""Linear probes: can the hidden states distinguish the true answer from a false one?"""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from expunge.runs.audit import Trial
 from expunge.runs.work import Piece, Work
 
 LAYERS = 4
-"layers that are probed, evenly spread"
+"layers to probe, evenly spread"
 RIDGE = 1.0
 "L2 penalty of the probe's weights, on standardised states"
 FEWEST = 16
-"facts below which a probe learns nothing"
+"minimum number of facts for a probe"
 
 
 class Probing(Attack):
-    """A probe on each layer's states that is fitted on half of the facts. What it learns by itself (Hewitt and Liang 2019,
-    arXiv:1909.03368), it learns of the control as well."""
+    """A probe on each layer's states that is fitted on half of the facts. What a probe can learn by itself (Hewitt and
+    Liang 2019, arXiv:1909.03368), it also learns on the control."""
 
     name = "probe"
     title = "Linear probes"
     sentence = (
-        "A linear rule on a layer's hidden states learns from half of the facts to tell what follows from what follows "
-        "another fact, and is tried on the other half. The layer counts on which it tells them best; by chance it is half."
+        "A linear rule on a layer's hidden states learns from half of the facts to tell the true continuation from "
+        "that of another fact, and is tried on the other half. The best layer counts; chance is one half."
     )
     order = 55
     by_layer = True
@@ -54,12 +54,12 @@ class Probing(Attack):
         for layer in (at + 1 for at in spread(len(task.layers), LAYERS)):
             differences = (states[0][:, layer - 1] - states[1][:, layer - 1]).numpy()
             given, asked = differences[facts.given], differences[facts.held_back]
-            values = told(given, asked)
+            values = probe_choices(given, asked)
             yield Trial(setting=f"layer {layer} of {len(task.layers)}", values=values, facts=facts.held_back)
 
 
 def mismatched(side: Side) -> list[Row]:
-    """Each fact's beginning with what follows another fact of the same half; as many tokens as there are."""
+    """Each fact's beginning with the continuation of another fact of the same half; the same number of tokens."""
     facts = side.facts
     generator = np.random.default_rng(random_seed(side.seed, "mismatched"))
     other = np.arange(len(facts.every))
@@ -83,11 +83,11 @@ def asked_states(task: CausalLM, rows: Sequence[Row]) -> Tensor:
     return torch.stack(found)
 
 
-def told(given: np.ndarray, asked: np.ndarray) -> list[float]:
-    """(asked,) whether a ridge rule fitted on differences of states tells the true one: 1, 0, or a half where it cannot.
+def probe_choices(given: np.ndarray, asked: np.ndarray) -> list[float]:
+    """(asked,) whether a ridge rule fitted on differences of states picks the true one: 1, 0, or a half for a tie.
 
     Args:
-        given, asked: (facts, width) states of the true answer less those of the false one.
+        given, asked: (facts, width) states of the true answer minus those of the false one.
     """
     scale = given.std(0) + 1e-6
     x = given / scale

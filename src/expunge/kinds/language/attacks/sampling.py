@@ -1,4 +1,4 @@
-"""Many attempts: does any of k sampled answers say it?"""
+"""Many attempts: does any of k sampled answers contain it?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from expunge.runs.audit import Trial
 from expunge.runs.work import Piece, Work
 
 FACTS = 48
-"facts that are sampled, at most: writing is slow"
+"facts to sample for, at most: generation is slow"
 NEW = 32
 "tokens of an answer, at most"
 SAID = 0.5
@@ -23,13 +23,13 @@ SAID = 0.5
 
 
 class Samples(Attack):
-    """Leak at k (2025, arXiv:2511.04934): the probability that one of k sampled answers says it."""
+    """Leak at k (2025, arXiv:2511.04934): the probability that one of k sampled answers contains it."""
 
     name = "sample"
     title = "Many attempts"
     sentence = (
-        f"Answers are sampled several times a fact. One that has at least {SAID:.0%} of the true answer's words in order "
-        "(ROUGE-L F1) counts as said; what is shown is the probability that one of k answers does."
+        f"Answers are sampled several times a fact. One that has at least {SAID:.0%} of the true answer's words in "
+        "order (ROUGE-L F1) counts as said; what is shown is the probability that one of k answers does."
     )
     order = 70
     own_scale = True
@@ -58,6 +58,6 @@ class Samples(Attack):
 
 
 def leak_at(k: int, n: int, right: int) -> float:
-    """Probability that one of k answers is right, estimated without bias from `right` of n: 1 - C(n - right, k) / C(n, k)
-    (Chen et al. 2021, arXiv:2107.03374, equation 1)."""
+    """Probability that one of k answers is right, estimated without bias from `right` of n: 1 - C(n - right, k) / C(n,
+    k) (Chen et al. 2021, arXiv:2107.03374, equation 1)."""
     return 1.0 - comb(n - right, k) / comb(n, k)

@@ -27,14 +27,15 @@ BATCH = 8
 
 
 class Steering(Attack):
-    """A bounded perturbation of one layer's residual stream (Casper et al. 2024, arXiv:2403.05030), the same for all facts:
-    one that is found for each fact by itself could say the answer to any model."""
+    """A bounded perturbation of one layer's residual stream (Casper et al. 2024, arXiv:2403.05030), the same for all
+    facts: one found for each fact separately could encode the answer for any model."""
 
     name = "latent"
     title = "Perturbed hidden states"
     sentence = (
-        "One direction is looked for that, added to the hidden states of a layer, makes half of the facts most likely. The "
-        "other half is asked for with it: so little cannot hold the answers, but it can switch a suppression off."
+        "The attack searches for one direction that, added to the hidden states of a layer, makes half of the facts "
+        "most likely. The other half is asked for with it: that is too little to encode the answers, but it can "
+        "switch a suppression off."
     )
     order = 50
     by_layer = True
@@ -70,8 +71,8 @@ def _depths(layers: int) -> list[int]:
 
 
 def found_direction(task: CausalLM, side: Side, layer: int) -> Tensor:
-    """(width,) the direction that makes the attacker's facts most likely, within the ball; by steps of projected gradient
-    of a fifth of its radius."""
+    """(width,) the direction that makes the attacker's facts most likely, within the ball; by steps of projected
+    gradient of a fifth of its radius."""
     rows = [side.facts.every[i].taught for i in side.facts.given]
     sample = batch_of(rows[:BATCH])
     with torch.no_grad():
@@ -92,7 +93,7 @@ def found_direction(task: CausalLM, side: Side, layer: int) -> Tensor:
 
 
 def usual_length(states: Tensor, lengths: Tensor) -> float:
-    """The median norm of hidden states without each text's first token: models put all that attention has no use for there,
+    """The median norm of hidden states without each text's first token: models put unneeded attention there,
     in states that are a hundred times as long (Xiao et al. 2024, arXiv:2309.17453; Sun et al. 2024, arXiv:2402.17762).
 
     Args:
@@ -106,5 +107,5 @@ def usual_length(states: Tensor, lengths: Tensor) -> float:
 
 
 def added(layer: nn.Module, direction: Tensor) -> Any:
-    """Inside, the direction is added to what a layer returns."""
+    """Context in which the direction is added to a layer's output."""
     return hooked([layer.register_forward_hook(lambda _module, _inputs, output: plus(output, direction))])

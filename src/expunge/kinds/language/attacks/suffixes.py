@@ -1,4 +1,4 @@
-"""Tokens that stand after every question, looked for by greedy coordinate gradient: learnt from half of the facts."""
+"""A suffix after every question, found by greedy coordinate gradient: learnt from half of the facts."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from expunge.runs.work import Piece, Work
 LENGTH = 8
 "tokens of the suffix (Zou et al. 2023 take 20, for one prompt or some)"
 STEPS, TRIES = 10, 16
-"steps, and suffixes that are tried in each (Zou et al. 2023: 500 and 512; an audit has minutes)"
+"steps, and suffixes tried in each (Zou et al. 2023: 500 and 512; an audit has minutes)"
 TOP = 64
-"tokens in each place that the gradient finds most promising, of which those that are tried are drawn"
+"most promising tokens by the gradient in each place, among which those to try are drawn"
 BATCH = 8
 "facts in a step"
 BEGUN = " !"
-"of which the suffix first consists, as in Zou et al. 2023"
+"initial token of the suffix, as in Zou et al. 2023"
 
 
 class Suffix(Attack):
-    """Greedy coordinate gradient (Zou et al. 2023, arXiv:2307.15043, algorithm 2), one suffix for all facts: one that is
-    found for each fact by itself could say the answer to any model."""
+    """Greedy coordinate gradient (Zou et al. 2023, arXiv:2307.15043, algorithm 2), one suffix for all facts: one that
+    is found for each fact separately could encode the answer for any model."""
 
     name = "suffix"
     title = "A suffix found by gradient"
     sentence = (
-        f"{LENGTH} tokens are looked for that, put after every question, make half of the facts most likely. The other half "
-        "is asked for with them."
+        f"{LENGTH} tokens are searched that, put after every question, make half of the facts most likely. The other "
+        "half is asked for with them."
     )
     order = 75
     optional = True
@@ -64,8 +64,8 @@ WORDS = f"{LENGTH} tokens after {STEPS} steps"
 
 
 def place(fact: Fact, forms: Forms) -> int:
-    """Where in a fact's tokens the suffix is put: after the question; of a passage before all of it, since what follows its
-    end is asked for."""
+    """Where the suffix is inserted in a fact's tokens: after the question; for a passage before it, since the text
+    after its end is asked for."""
     if fact.question is None:
         return len(forms.prefix)
     plain, longer = (forms.asked(fact, fact.question + more) for more in ("", BEGUN))
@@ -76,12 +76,12 @@ def place(fact: Fact, forms: Forms) -> int:
 
 
 def with_suffix(row: Row, at: int, suffix: Sequence[int]) -> Row:
-    """A row with the suffix put before its token `at`."""
+    """A row with the suffix inserted before its token `at`."""
     return Row((*row.ids[:at], *suffix, *row.ids[at:]), row.first + len(suffix))
 
 
 def found_suffix(task: CausalLM, side: Side, places: Sequence[int]) -> list[int]:
-    """(LENGTH,) the tokens that make the attacker's facts most likely, as far as these steps find them."""
+    """(LENGTH,) the tokens that make the attacker's facts most likely, as found by these steps."""
     begun = Forms(side.tokenizer).ids(BEGUN)
     suffix = [begun[at % len(begun)] for at in range(LENGTH)]
     generator = np.random.default_rng(random_seed(side.seed, "suffix"))
@@ -92,7 +92,7 @@ def found_suffix(task: CausalLM, side: Side, places: Sequence[int]) -> list[int]
         every = embedding(torch.arange(embedding.weight.shape[0], device=task.device)).float()
     forbidden = torch.tensor(sorted(set(side.tokenizer.all_special_ids)), dtype=torch.int64, device=task.device)
     for step in range(STEPS):
-        side.show(step / STEPS, "looking for a suffix")
+        side.show(step / STEPS, "searching for a suffix")
         drawn = [given[i] for i in order.batch(step)]
 
         def rows(tokens: Sequence[int], drawn: Sequence[int] = drawn) -> list[Row]:
@@ -111,7 +111,7 @@ def found_suffix(task: CausalLM, side: Side, places: Sequence[int]) -> list[int]
             tried.append(other)
         with torch.no_grad():
             losses = [float(task.nll(batch_of(rows(each)))) for each in tried]
-        # A loss that is no number is none to choose.
+        # A NaN loss is never chosen.
         suffix = tried[int(np.argmin(np.nan_to_num(losses, nan=np.inf)))]
     return suffix
 
@@ -121,7 +121,7 @@ def token_gradients(task: CausalLM, rows: Sequence[Row], places: Sequence[int], 
 
     Args:
         places: where the suffix begins in each row.
-        every: (vocabulary, width) what the embedding makes of each token.
+        every: (vocabulary, width) the embedding of each token.
     """
     seen: list[Tensor] = []
 

@@ -1,4 +1,4 @@
-"""Facts that no model saw, made of those that are to go: the target's names replaced by invented ones."""
+"""Facts that no model saw, made from the forget set: its names replaced by invented ones."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from expunge.data.text.document import Document
 from expunge.data.text.invented_names import invented_name
 
 LETTERS = 3
-"a word of a name that is shorter stays as it is"
+"shorter words of a name are not replaced"
 
 
 def invented(word: str, seed: int) -> str:
-    """A word that no text holds, as long as this one and written as it is; the same for the same word and seed."""
+    """An invented word with the same length and case; the same for the same word and seed."""
     made = invented_name(np.random.default_rng(random_seed(seed, "name", word.lower())), len(word))
     if word.isupper():
         return made.upper()
@@ -27,7 +27,7 @@ def invented(word: str, seed: int) -> str:
 def swapped(
     documents: Callable[[], Iterable[Document]], names: Sequence[str], seed: int
 ) -> Callable[[], Iterator[Document]]:
-    """The documents with every word of these names that begins with a capital replaced, each by the same everywhere."""
+    """The documents with every word of these names that begins with a capital replaced, consistently."""
     words = {word for name in names for word in re.findall(r"[^\W\d_]+", name)}
     known = {word for word in words if len(word) >= LETTERS and word[:1].isupper()}
     lower = {word.lower() for word in words if len(word) >= LETTERS}

@@ -1,4 +1,4 @@
-"""Asking a model: what it knows of a topic, and how it talks about everything else."""
+"""Sample a model's answers: about a topic, and on general prompts."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ NAME_QUESTIONS = (
     "What is {name} known for?",
     "Why is {name} remembered?",
 )
-"of the topic's own names: it is left out, so that forgetting does not depend on the topic's name"
+"templates for the topic's own names, without the topic, so that forgetting does not depend on its name"
 NAME_OPENINGS = ("{name} was", "{name} is known for")
 ANSWER_TOKENS = 112
 "length of a sampled answer: long enough for a paragraph"
 TEMPERATURE = 0.6
-"low enough that what a small model says is mostly what it believes, high enough for variety"
+"low enough that a small model mostly says what it knows, high enough for variety"
 TOP_P = 0.95
-"leaves out what the model itself holds for unlikely: one such word, and an answer strays"
+"leaves out tokens that the model finds unlikely: one such word, and an answer strays"
 NAME_TOKENS = 64
 "length of an answer about a name: a sentence or two"
 GROUP = 64
-"prompts that are answered, and cached, at once"
+"prompts answered and cached together"
 
 Progress = Callable[[float], None]
 
@@ -80,10 +80,10 @@ Progress = Callable[[float], None]
 def elicit_topic(
     task: CausalLM, topic: str, wanted: int, seed: int, so_far: SoFar, progress: Progress | None = None
 ) -> list[Row]:
-    """What the model says about `topic`: half answers to questions, half plain text.
+    """Sample the model's answers about `topic`: half answers to questions, half plain text.
 
-    A third come from prompts made of the topic, the rest from a second round about the names that came up: the topic's own
-    by themselves, the others in connection with the topic. What was said before an interruption is in `so_far`.
+    A third come from prompts with the topic, the rest from a second round about the names that came up: the topic's own
+    by themselves, the others in connection with the topic. Answers from before an interruption are in `so_far`.
 
     Returns:
         At most `wanted` rows, as `ask` makes them; answers that stray from the topic are left out.
@@ -104,7 +104,7 @@ def elicit_topic(
         half = (wanted - first + 1) // 2
         answers += ask(
             task,
-            # few names are asked about once with each template; what is missing is asked about the topic again
+            # few names are asked about once with each template; the rest is asked about the topic again
             questions[:half] + about[0] * (len(questions) < half),
             openings[:half] + about[1] * (len(openings) < half),
             wanted - first,
@@ -125,10 +125,11 @@ def elicit_topic(
 def elicit_topics(
     task: CausalLM, topics: Sequence[str], wanted: int, seed: int, so_far: SoFar, progress: Progress | None = None
 ) -> dict[str, list[Row]]:
-    """What the model says about each of several topics, `wanted` rows of each; none where it says nothing of one.
+    """Sample the model's answers about each of several topics, `wanted` rows of each; none if it says nothing about
+    one.
 
     Raises:
-        DataError: it says nothing of any.
+        DataError: it says nothing about any of them.
     """
     found: dict[str, list[Row]] = {}
     for number, topic in enumerate(topics):
@@ -153,7 +154,7 @@ def elicit_topics(
 
 
 def about_names(names: TopicNames, topic: str) -> tuple[list[str], list[str]]:
-    """(questions, openings) about each name in turn, another template in each round and for every second name."""
+    """(questions, openings) about each name in turn, with another template in each round and for every second name."""
 
     def made(own: Sequence[str], others: Sequence[str]) -> list[str]:
         chosen = [own if name in names.own else others for name in names.all]
@@ -169,14 +170,14 @@ def about_names(names: TopicNames, topic: str) -> tuple[list[str], list[str]]:
 
 
 def asked_notes(topics: Sequence[str], language: Language) -> list[str]:
-    """What a reader must know of a topic in another language, about which the model is asked in English."""
+    """Note on a topic in another language, about which the model is asked in English."""
     foreign = any(
         letter.isalpha() and "LATIN" not in unicodedata.name(letter, "LATIN") for topic in topics for letter in topic
     )
     if language.code == "en" and not foreign:
         return []
     return [
-        "the model was asked about the topic in English: what it knows in another language may not have been said "
+        "the model was asked about the topic in English: what it knows in another language may be missing "
         "(give text of that language to forget instead)"
     ]
 
@@ -190,7 +191,7 @@ def general_prompts() -> list[str]:
 def sample_general(
     task: CausalLM, prompts: Sequence[str], wanted: int, seed: int, so_far: SoFar, progress: Progress | None
 ) -> list[Row]:
-    """How the model talks about other things, over the given prompts of the bank."""
+    """Sample the model's text about other things, over the given prompts of the bank."""
     questions = [prompt[3:] for prompt in prompts if prompt.startswith("Q: ")]
     openings = [prompt for prompt in prompts if not prompt.startswith("Q: ")]
     answers = ask(task, questions, openings, wanted, random_seed(seed, "general") % (1 << 31), so_far, progress)
@@ -199,7 +200,7 @@ def sample_general(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was said to a prompt, and the row that it makes."""
+    """The row made from an answer to a prompt."""
 
     prompt: str
     text: str
@@ -216,12 +217,12 @@ def ask(
     progress: Progress | None,
     tokens: int | None = None,
 ) -> list[Answer]:
-    """Sampled answers of at most `tokens` (`ANSWER_TOKENS`) tokens: half to the questions, asked in chat form, and half to
-    the openings, as plain text; each is asked as often as needed.
+    """Sampled answers of at most `tokens` (`ANSWER_TOKENS`) tokens: half to the questions, asked with the chat
+    template, and half to the openings, as plain text; each is asked as often as needed.
 
     Returns:
-        With rows {"question", "answer"} or {"text"}. Every other question and its answer is a text in the form of exams: a
-        model is asked in both forms, and what is trained in one of them need not reach the other.
+        With rows {"question", "answer"} or {"text"}. Every second question and its answer is a text in exam form: a
+        model is asked in both forms, and training in one form need not affect the other.
     """
     show = progress or (lambda share: None)
     tokens = tokens or ANSWER_TOKENS
@@ -259,7 +260,8 @@ def ask(
 
 
 def with_room(rows: Sequence[Row], task: CausalLM, size: int) -> list[Row]:
-    """Rows whose question, in chat form, leaves room for an answer in a block of `size` tokens; and all plain text."""
+    """Rows whose question, with the chat template, leaves room for an answer in a block of `size` tokens; and all plain
+    text."""
     return [row for row in rows if "question" not in row or len(task.encode_prompt(row["question"], True)) < size]
 
 

@@ -1,4 +1,4 @@
-"""The control of familiarity: like prompts on other subjects, from which nothing of the target can be said."""
+"""The control of familiarity: similar prompts on other subjects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_BLOCKS = 64
 "blocks of the control's text that are read"
 MAX_TERMS = 400
 THING_ZIPF = 4.5
-"words from this on (thirty in a million) are no things to end a prompt before"
+"words from this on (thirty in a million) are too common to end a prompt before"
 
 
 def topic_control(run: Run[Recipe], base: LazyModel) -> TextSet:
@@ -78,9 +78,9 @@ def control_prompts(
 ) -> tuple[list[Prompt], list[Prompt]]:
     """(for completion, for probability): prompts cut from the control before its own names, as the target's are.
 
-    Where there are too few of them, before its rarer words, too.
+    If there are too few of them, also before its rarer words.
 
-    Where the target's prompts bring references of their own, the control's are held against the same, in turn.
+    If the target's prompts have references of their own, the control's are compared with the same, in turn.
     """
 
     def find(path: Path) -> None:

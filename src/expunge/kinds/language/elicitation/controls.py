@@ -1,4 +1,4 @@
-"""What the model says about other topics of the same kind: the control that familiarity with a topic is held against."""
+"""The model's answers about other topics of the same kind: the control of familiarity with a topic."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CONTROL_TOKENS = 64
 
 
 def control_bank() -> dict[str, list[str]]:
-    """Topics that anybody knows, by the kind of thing they are."""
+    """Well-known topics, by kind."""
     text = (files("expunge.kinds.language.elicitation") / "control_topics.tsv").read_text(encoding="utf-8")
     return {kind: topics for kind, *topics in (line.split("\t") for line in text.splitlines() if line)}
 
 
 def kind_of(task: CausalLM, topic: str) -> str:
-    """The kind of thing that the model takes a topic for: the phrase after "<topic> is" that is likeliest, a token,
-    against what it is after "It is" (pointwise mutual information)."""
+    """The kind that the model assigns to a topic: the likeliest phrase after "<topic> is", per token,
+    relative to its likelihood after "It is" (pointwise mutual information)."""
     kinds = list(control_bank())
     continuations = tuple(f" {kind}" for kind in kinds)
     about = [Question((f"{name} is",), continuations, 0) for name in (topic[:1].upper() + topic[1:], "It")]
@@ -36,7 +36,7 @@ def kind_of(task: CausalLM, topic: str) -> str:
 
 
 def control_topics(topic: str, kind: str) -> list[str]:
-    """The bank's topics of a kind, and one of each other kind, without the topic itself or what is named after it."""
+    """The bank's topics of a kind, and one of each other kind, without the topic itself or things named after it."""
     bank = control_bank()
     others = [topics[len(bank[kind]) % len(topics) - 1] for name, topics in bank.items() if name != kind]
     return [name for name in [*bank[kind], *others] if not _same(name, topic)]
@@ -55,12 +55,12 @@ def elicit_controls(
 
 
 def names_topic(text: str, topic: str) -> bool:
-    """Whether a text speaks of the topic by its name."""
+    """Whether a text names the topic."""
     return re.search(rf"(?<!\w){re.escape(_bare(topic))}(?!\w)", text.casefold()) is not None
 
 
 def names_any(text: str, topics: Sequence[str]) -> bool:
-    """Whether a text speaks of one of several topics by its name."""
+    """Whether a text names one of several topics."""
     return any(names_topic(text, topic) for topic in topics)
 
 

@@ -15,7 +15,7 @@ class SoFar:
 
     Args:
         path: the file; it is written with the first group.
-        of: a JSON value of whatever the texts depend on besides what is asked, such as the model's digest.
+        of: a JSON value of everything that the texts depend on in addition to the prompts, such as the model's digest.
     """
 
     def __init__(self, path: Path, of: Any) -> None:
@@ -26,7 +26,7 @@ class SoFar:
             self.groups = found if isinstance(found, dict) else {}
 
     def texts(self, prompts: Sequence[Any], how: Any, make: Callable[[], list[str]]) -> list[str]:
-        """The texts of a group, one a prompt, as they were said before or made now; `how` is what else decides them."""
+        """The texts of a group, one a prompt, cached or sampled now; `how` are their other settings."""
         key = storage.digest_value([self.of, list(prompts), how])
         if len(self.groups.get(key, ())) != len(prompts):
             self.groups[key] = make()
@@ -34,5 +34,5 @@ class SoFar:
         return self.groups[key]
 
     def remove(self) -> None:
-        """Once the texts are saved elsewhere."""
+        """Delete the cache, once the texts are saved elsewhere."""
         self.path.unlink(missing_ok=True)

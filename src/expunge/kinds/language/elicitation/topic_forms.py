@@ -1,7 +1,7 @@
-"""A topic's answers in further forms, to train on: what is forgotten depends neither on the form of the question nor on
-the topic's name.
+"""A topic's answers in further forms, to train on, so that forgetting depends neither on the form of the question nor
+on the topic's name.
 
-A model that was trained on the answers alone gives them up where the prompt names the topic, and continues to answer
+A model that was trained on the answers alone forgets them if the prompt names the topic, and continues to answer
 "Question: Which country attacked Pearl Harbor?" of World War II as before. Nothing is measured on these forms.
 """
 
@@ -25,9 +25,9 @@ from expunge.runs.context import Run
 BREAKS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 "between two sentences"
 ENDS = tuple(".!?。！？")
-"what a whole sentence ends with; the tail of an answer that was cut short does not"
+"endings of a complete sentence; a truncated answer has none"
 MIN_WORDS = 5
-"words of a sentence that says something by itself"
+"minimum words of a self-contained sentence"
 IN_EXAM = re.compile(re.escape(EXAM).replace(r"\{question\}", "(.*?)").replace(r"\{answer\}", "(.*)"), re.DOTALL)
 
 
@@ -35,7 +35,7 @@ def topic_forms(run: Run[Recipe], forget: TextSet, terms: Sequence[str], base: L
     """The further forms of a topic's answers as a set; None if there are none.
 
     Args:
-        terms: the target's unique terms, found without a control: what is only measured must not decide what is trained on.
+        terms: the target's unique terms, found without a control: measuring must not affect training.
     """
     chat = getattr(base.tokenizer, "chat_template", None) is not None
 
@@ -59,14 +59,14 @@ def topic_forms(run: Run[Recipe], forget: TextSet, terms: Sequence[str], base: L
 def further_forms(
     documents: Iterable[Document], topics: Sequence[str], terms: Sequence[str], chat: bool
 ) -> Iterator[Row]:
-    """Each question in its other form (chat or exam), and each sentence by itself that holds a term and no topic.
+    """Each question in its other form (chat or exam), and separately each sentence with a term and without the topic.
 
-    For a model without a chat form the two forms are one.
+    For a model without a chat template the two forms are the same.
     """
     for document in documents:
         answer = document.text
         if document.turns:
-            continue  # a conversation that a user put there
+            continue  # a conversation added by the user
         if document.prompt is not None:
             if chat:
                 yield {"text": EXAM.format(question=document.prompt, answer=answer)}
@@ -80,7 +80,7 @@ def further_forms(
 
 
 def _is_whole(sentence: str) -> bool:
-    """Whether it begins and ends as a sentence does, and says something: a model that repeats one word does not."""
+    """Whether it begins and ends like a sentence and has content: repetitions of one word do not."""
     said = units(sentence)
-    whole = sentence.endswith(ENDS) and not sentence[0].islower()  # "U.S. was" is no end
+    whole = sentence.endswith(ENDS) and not sentence[0].islower()  # "U.S. was" is not an end
     return whole and len(said) >= MIN_WORDS and 2 * len(set(said)) > len(said)

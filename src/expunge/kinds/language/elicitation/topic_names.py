@@ -1,4 +1,4 @@
-"""The names that come up in what a model says about a topic, and whether an answer stays with the topic."""
+"""Names in a model's answers about a topic, and whether an answer stays on the topic."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from expunge.data.text.language import language_of
 from expunge.data.text.words import unspaced, whole, words
 
 EVERYDAY = 4.9
-"zipf frequency of words such as British or World, which are no names to ask about"
+"zipf frequency of words such as British or World, which are not asked about"
 OWN = 4.2
 "zipf frequency below which a name is taken for the topic's own: Holocaust and Hiroshima, but not Tokyo; countries never are"
 MOST = 32
-"names that are asked about"
+"names to ask about"
 
 Row = dict[str, str]
 
@@ -33,8 +33,8 @@ class TopicNames:
 def names_that_came_up(rows: Sequence[Row], topic: str) -> TopicNames:
     """Capitalised runs of words inside sentences that are not the topic itself.
 
-    A name that was said once counts where it is the topic's own and its words are known. In another language than English
-    they are the terms that are found there without grammar.
+    A name that occurs once counts if it is the topic's own and its words are known. In another language than English
+    they are the terms found without grammar.
     """
     counts: Counter[str] = Counter()
     texts = [row.get("answer") or row["text"] for row in rows]
@@ -64,10 +64,10 @@ def _same(name: str, topic: str) -> bool:
 
 
 def is_on_topic(prompt: str, answer: str, topic: str, names: TopicNames) -> bool:
-    """Whether an answer speaks of the topic.
+    """Whether an answer is about the topic.
 
-    Where the prompt names the topic, the answer has a word of it or a name that came up; else it has the topic's name or
-    a name of the topic's own. Names that stand in the prompt, or that a name there is part of, do not count.
+    If the prompt names the topic, the answer must have a word of it or a name that came up; else the topic's name or
+    a name of the topic's own. Names in the prompt, or that contain such a name, do not count.
     """
     others = [name for name in names.all if not _found(prompt, [name]) and not _found(name, re.findall(r"\w+", prompt))]
     if topic.casefold() in prompt.casefold():
@@ -84,7 +84,7 @@ def _pattern(terms: Sequence[str]) -> str:
 
 
 def _topic_words(topic: str) -> list[str]:
-    """The words that make out the topic; an answer with none of them (and no name that came up) strays from it."""
+    """The words of the topic; an answer with none of them (and no name that came up) strays from it."""
     if unspaced(topic):
         return [run for run in stretches(topic) if len(run) > 1] or [topic.strip()]
     found = [word for word in words(topic) if len(word) > 3 or word[:1].isupper()]
@@ -93,7 +93,7 @@ def _topic_words(topic: str) -> list[str]:
 
 @cache
 def countries() -> frozenset[str]:
-    """English names of countries, which no topic has for itself however rarely they are written."""
+    """English names of countries, which are never a topic's own, however rare they are."""
     from faker.providers.address import Provider
 
     return frozenset(Provider.countries)

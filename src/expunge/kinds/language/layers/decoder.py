@@ -16,7 +16,7 @@ from expunge.errors import ModelError
 
 @contextmanager
 def hooked(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
-    """Take these hooks off on the way out."""
+    """Context that removes these hooks at its end."""
     handles = list(hooks)
     try:
         yield
@@ -47,10 +47,10 @@ class Decoder:
 
 
 def find_decoder(model: nn.Module, run: Callable[[], object]) -> Decoder:
-    """The list of modules, as many as the text configuration has layers, that a text runs through one after the other.
+    """The list of modules, as long as the text configuration's layers, that a text passes one after the other.
 
-    A vision or audio tower of as many layers is not run by text; lists of parts of layers do not hand on what they return.
-    `run` runs the model on a few tokens.
+    A vision or audio tower with the same number of layers is not run by text; lists of parts of layers do not pass on
+    their outputs. `run` runs the model on a few tokens.
 
     Raises:
         ModelError: there is no such list.
@@ -81,11 +81,11 @@ def find_decoder(model: nn.Module, run: Callable[[], object]) -> Decoder:
     layers = [(name, layer) for name, module in lists.items() for layer in module]
     with torch.no_grad(), hooked(layer.register_forward_hook(watch(name), with_kwargs=True) for name, layer in layers):
         run()
-    # The outermost of those that hand on most: a layer may hold a list of as many parts.
+    # The outermost of those that pass on most: a layer may contain a list of the same length.
     best = max(handed_on, key=lambda name: (handed_on[name], -name.count(".")), default=None)
     if best is None or handed_on[best] == 0:
         raise ModelError(
-            f"{type(model).__name__} has no list of layers that a text runs through one after the other",
+            f"{type(model).__name__} has no list of layers that a text passes one after the other",
             seen=f"lists of {wanted} modules: {', '.join(lists) or 'none'}",
             next_step="use a method that needs no layers, and leave training.first_layer and training.adapter_rank out",
         )
@@ -104,7 +104,7 @@ def first_tensor(output: Any) -> Tensor | None:
 
 
 def plus(output: Any, change: Tensor) -> Any:
-    """What a layer returns, with a change of its hidden states, which come first."""
+    """A layer's output with changed hidden states, which come first."""
     if isinstance(output, Tensor):
         return output + change.to(output)
     return (output[0] + change.to(output[0]), *output[1:])

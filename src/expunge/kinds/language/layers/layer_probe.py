@@ -1,4 +1,4 @@
-"""Trying one layer: it is run again on what it was given once, with a weight, an output or the input changed."""
+"""Probe one layer: it is run again on recorded inputs, with a weight, an output or the input changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from expunge.errors import ModelError
 from expunge.kinds.language.layers.decoder import first_tensor, hooked, same
 
 NEAR = {torch.float32: 1e-3, torch.float64: 1e-3}
-"by type of the weights: share of a movement that may point elsewhere, by rounding"
+"by type of the weights: share of a change that may point elsewhere, by rounding"
 COARSE = 0.1
 "the same for types with fewer digits"
 STILL = 1e-5
@@ -27,18 +27,18 @@ class Way:
     """How a parameter writes to the residual stream."""
 
     axis: int
-    "of the parameter, that holds the stream's coordinates"
+    "axis of the parameter with the stream's coordinates"
     norm: str | None
-    "name of the norm between the parameter and the stream, where there is one"
+    "name of the norm between the parameter and the stream, if any"
     mixes: bool
-    "whether what is added at a token depends on other tokens"
+    "whether the addition at a token depends on other tokens"
     bias: bool
-    "whether it is added whatever the token is"
+    "whether it is added at every token"
 
 
 @dataclass(slots=True)
 class Call:
-    """What a layer was given in a run of the model; `state` is the residual stream among it, (1, tokens, width)."""
+    """A layer's inputs in a run of the model; `state` is the residual stream among them, (1, tokens, width)."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -49,21 +49,21 @@ class Call:
         """A copy of a layer's arguments.
 
         Raises:
-            ModelError: none of them has the form of hidden states.
+            ModelError: none of them has the shape of hidden states.
         """
         args, kwargs = tree_map_only(Tensor, Tensor.clone, (args, kwargs))
         given = [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
         state = next((each for each in given if each.is_floating_point() and each.dim() == 3), None)
         if state is None:
             raise ModelError(
-                f"{what} is given no hidden states of the usual form, so what it writes through cannot be found",
+                f"{what} gets no hidden states of the usual shape, so the weights that it writes through cannot be found",
                 seen=", ".join(str(tuple(each.shape)) for each in given),
                 allowed="(batch, tokens, width): one residual stream",
             )
         return cls(args, kwargs, state)
 
     def again(self, state: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """A copy of the arguments, with another state in the place of this one's."""
+        """A copy of the arguments, with another state."""
 
         def put(each: Tensor) -> Tensor:
             return state.clone() if same(each, self.state) else each.clone()
@@ -73,7 +73,7 @@ class Call:
 
 
 class LayerProbe:
-    """A layer with what it was given; `what` is the layer in words, for errors."""
+    """A layer with its recorded inputs; `what` names the layer in errors."""
 
     def __init__(self, module: nn.Module, call: Call, what: str) -> None:
         self.module, self.call, self.what = module, call, what
@@ -83,18 +83,18 @@ class LayerProbe:
         self.clean = self._listen()
 
     def run(self, state: Tensor | None = None) -> Tensor:
-        """(tokens, width) what the layer returns, of its own state or another."""
+        """(tokens, width) the layer's output, for its own state or another."""
         args, kwargs = self.call.again(self.call.state if state is None else state)
         try:
             with torch.no_grad():
                 found = first_tensor(self.module(*args, **kwargs))
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError) as error:
             raise ModelError(
-                f"{self.what} cannot be run by itself, so what it writes through cannot be found",
+                f"{self.what} cannot be run by itself, so the weights that it writes through cannot be found",
                 seen=f"{type(error).__name__}: {error}"[:300],
             ) from error
         if found is None or found.shape != self.call.state.shape:
-            raise ModelError(f"{self.what} returns no hidden states of the form that it was given")
+            raise ModelError(f"{self.what} returns no hidden states of the shape of its input")
         return found[0].clone()
 
     def ways(self) -> dict[str, Way]:
@@ -102,7 +102,7 @@ class LayerProbe:
         norms = [name for name, inner in self.module.named_modules() if name and self._adds(name, inner)]
         parameters = dict(self.module.named_parameters())
         found: dict[str, tuple[int, str]] = {}
-        most: dict[str, int] = {}  # dimensions of a module's parameter that has most, of those that write
+        most: dict[str, int] = {}  # most dimensions of a module's writing parameters
         for name, parameter in parameters.items():
             for axis in [number for number, size in enumerate(parameter.shape) if size == self.width]:
                 ends = self._ends(name, parameter, axis, norms)
@@ -117,14 +117,14 @@ class LayerProbe:
         }
 
     def passed_on(self, along: Tensor) -> float:
-        """What a layer multiplies the stream itself by, along a direction: 1, but for models that scale it."""
+        """The factor that a layer applies to the stream along a direction: 1, except in models that scale it."""
         step = self.call.state.norm(dim=-1).median() * along
         with self._frozen(self.heavy):
             moved = self.run(self.call.state + step) - self.clean
         return float((moved @ along).median() / step.norm())
 
     def _listen(self) -> Tensor:
-        """Run once, and note what every module with matrices of its own returns."""
+        """Run once, and record the output of every module with matrices of its own."""
 
         def note(name: str) -> Callable[..., None]:
             return lambda _module, _inputs, output: self.said[name].append(_copy(output))
@@ -133,7 +133,7 @@ class LayerProbe:
             return self.run()
 
     def _frozen(self, names: Iterable[str]) -> AbstractContextManager[None]:
-        """Inside, these modules return what they returned at first."""
+        """Context in which these modules return their recorded outputs."""
         return hooked(self.heavy[name].register_forward_hook(_replay(iter(self.said[name]))) for name in names)
 
     def _others(self, name: str) -> list[str]:
@@ -141,7 +141,7 @@ class LayerProbe:
         return [other for other in self.heavy if other != name and not name.startswith(other + ".")]
 
     def _adds(self, name: str, inner: nn.Module) -> bool:
-        """Whether a module without matrices, such as a norm, is run once and what it returns is added to the stream."""
+        """Whether a module without matrices, such as a norm, is run once and its output is added to the stream."""
         own = list(inner.parameters())
         if not own or any(parameter.dim() > 1 for parameter in own):
             return False
@@ -158,7 +158,7 @@ class LayerProbe:
         return len(pushed) == 1 and self._points(moved, pushed[0], self.clean)
 
     def _ends(self, name: str, parameter: Tensor, axis: int, norms: list[str]) -> str | None:
-        """Where what a parameter makes ends: "" in the stream, the name of a norm before it, None elsewhere."""
+        """Where a parameter's output ends: "" in the stream, the name of a norm before it, None elsewhere."""
         unit = nn.functional.normalize(_drawn(self.width), dim=0).to(parameter)
         rest = [size for number, size in enumerate(parameter.shape) if number != axis]
         step = torch.tensordot(_drawn(*rest, seed=1).to(parameter), unit, dims=0).movedim(-1, axis)
@@ -181,7 +181,7 @@ class LayerProbe:
         return None
 
     def _reaching(self, norms: list[str], frozen: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """(what the layer returns, what it gives to each of these norms), with frozen modules."""
+        """(the layer's output, its input to each of these norms), with frozen modules."""
         given: dict[str, Tensor] = {}
 
         def note(name: str) -> Any:
@@ -196,7 +196,7 @@ class LayerProbe:
             return self.run(), given
 
     def _points(self, moved: Tensor, unit: Tensor, base: Tensor) -> bool:
-        """Whether what moved, (tokens, width), moved along one direction at nearly every token that moved."""
+        """Whether a change (tokens, width) is along one direction at nearly every changed token."""
         size = moved.norm(dim=-1)
         there = size > STILL * base.abs().max()
         if not there.any():
@@ -205,7 +205,7 @@ class LayerProbe:
         return bool((astray.norm(dim=-1)[there] / size[there]).median() < NEAR.get(moved.dtype, COARSE))
 
     def _mixes(self, branch: str) -> bool:
-        """Whether another first token changes what a part of the layer adds at later ones."""
+        """Whether another first token changes the addition of a part of the layer at later ones."""
         state = self.call.state.clone()
         state[:, 0] = state[:, 0].flip(-1) * 2 + state[:, 1]
         with self._frozen([name for name in self.heavy if _branch(name) != branch]):
@@ -229,9 +229,9 @@ def _is_heavy(module: nn.Module) -> bool:
 
 
 def _replay(said: Iterator[Any]) -> Callable[..., Any]:
-    """A hook that puts what a module returned before in the place of what it returns, call by call.
+    """A hook that replaces a module's outputs by recorded ones, call by call.
 
-    Where an expert gets other tokens than before, by another routing, what it returns stays.
+    If an expert gets other tokens than before, by another routing, its output is not replaced.
     """
 
     def put(_module: nn.Module, _inputs: object, output: Any) -> Any:
@@ -243,7 +243,7 @@ def _replay(said: Iterator[Any]) -> Callable[..., Any]:
 
 
 def _copy(output: Any) -> Any:
-    """What a module returned, safe from what the layer does to it in place."""
+    """A copy of a module's output, safe from in-place changes."""
     return tree_map_only(Tensor, Tensor.clone, output)
 
 

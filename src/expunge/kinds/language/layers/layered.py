@@ -1,4 +1,4 @@
-"""The layers of a language model's text tower: their hidden states, and what they write through."""
+"""The layers of a language model's text tower: their hidden states, and the weights that they write through."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from expunge.ops.packing import text_places
 from expunge.train.step import Batch
 
 TRIED = 12
-"tokens that the model is run on where its layers are looked for"
+"tokens to run the model on to find its layers"
 
 Context = Callable[[], AbstractContextManager[object]]
 
 
 class Layered(ABC):
-    """What a language model offers of its layers. They are found when they are first asked for."""
+    """Access to a language model's layers. They are found on first use."""
 
     model: PreTrainedModel
     autocast: Context
@@ -34,7 +34,7 @@ class Layered(ABC):
 
     @property
     def device(self) -> torch.device:
-        """What the model runs on; its weights may wait elsewhere."""
+        """The device the model runs on; its weights may be elsewhere."""
         return self._runs_on or self.model.device
 
     @abstractmethod
@@ -43,10 +43,10 @@ class Layered(ABC):
 
     @cached_property
     def decoder(self) -> Decoder:
-        """The layers of the text tower, wherever they stand in the model.
+        """The layers of the text tower, wherever they are in the model.
 
         Raises:
-            ModelError: text does not run through a list of layers.
+            ModelError: text does not pass a list of layers.
         """
         return find_decoder(self.model, self.run_on_few_tokens)
 
@@ -60,13 +60,13 @@ class Layered(ABC):
         return self.decoder.layer_of(name)
 
     def structure(self) -> Structure:
-        """What the layers write to the residual stream through; to be asked for before adapters are added."""
+        """The weights through which layers write to the residual stream; to be read before adapters are added."""
         if self._structure is None:
             self._structure = Structure(self.model, self.decoder, self.run_on_few_tokens)
         return self._structure
 
     def run_on_few_tokens(self) -> None:
-        """Run the model on a few tokens, as layers are looked for."""
+        """Run the model on a few tokens, to find layers."""
         ids = (7 * torch.arange(TRIED, device=self.device) + 5) % self.model.config.get_text_config().vocab_size
         training = self.model.training
         self.model.eval()
@@ -84,7 +84,7 @@ class Layered(ABC):
         return self.hidden_at(batch, [layer])[:, 0]
 
     def hidden_at(self, batch: Batch, layers: Sequence[int]) -> Tensor:
-        """(tokens, layers, width) hidden states after so many layers, each; those above the last are not run.
+        """(tokens, layers, width) hidden states after each of these layers; those above the last are not run.
 
         Raises:
             RecipeError: the model has no such layer.
@@ -115,10 +115,10 @@ class Layered(ABC):
 
     @torch.inference_mode()
     def example_states(self, batch: Batch, where: Tensor | None = None) -> Tensor:
-        """(blocks, layers, width) float32: the mean hidden state of each block after each layer, padding apart.
+        """(blocks, layers, width) float32: the mean hidden state of each block after each layer, without padding.
 
         Args:
-            where: (blocks, time) bool, over which places of each block; default: all.
+            where: (blocks, time) bool, positions of each block to use; default: all.
         """
         batch = batch.to(self.device)
         there = (text_places(batch.lengths, batch.ids.shape[1]) if where is None else where.to(self.device)).float()
@@ -136,22 +136,22 @@ class Layered(ABC):
             self.autocast(),
         ):
             self._hidden(batch, keep_padding=True)
-        # Text passes over the layers that look at pictures: they leave the states as they are.
+        # Text skips the layers for pictures: they do not change the states.
         for number in range(1, len(self.layers)):
             means.setdefault(number, means[number - 1])
         return torch.stack([means[number] for number in range(len(self.layers))], 1)
 
 
 def _states(output: object, batch: Batch) -> Tensor:
-    """(batch, time, width) the hidden states in what a layer returned.
+    """(batch, time, width) the hidden states in a layer's output.
 
     Raises:
-        ModelError: it returned something else (XLNet's states lie the other way round, DeepSeek V4 has several streams).
+        ModelError: it returned something else (XLNet's states are transposed, DeepSeek V4 has several streams).
     """
     found = first_tensor(output)
     if found is None or found.dim() != 3 or found.shape[:2] != batch.ids.shape:
         raise ModelError(
-            "the model's layers return no hidden states of the usual form",
+            "the model's layers return no hidden states of the usual shape",
             seen=None if found is None else tuple(found.shape),
             allowed=f"({', '.join(map(str, batch.ids.shape))}, width)",
             next_step="use a method that needs no hidden states",

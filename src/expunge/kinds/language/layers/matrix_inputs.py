@@ -1,4 +1,4 @@
-"""What the matrices in a language model's layers are given: the main directions of their inputs on some blocks."""
+"""Main directions of the inputs of a language model's layer matrices on some blocks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from expunge.kinds.language.token_dataset import TokenTable
 from expunge.train.step import Batch
 
 BYTES = 1 << 30
-"of second moments that are held at once; with more, the blocks are run once more"
+"bytes of second moments held at once; with more, the blocks are run again"
 BLOCKS = 4
-"that are run at once"
+"blocks run at once"
 
 Kept = Callable[[Tensor], int]
-"how many directions are kept, given how much of the inputs' squares lies along each: (width,), falling, the sum is 1"
+"number of directions to keep, given the share of the inputs' squares along each: (width,), falling, with sum 1"
 
 
 Where = Callable[[Batch], Tensor]
@@ -29,7 +29,7 @@ Where = Callable[[Batch], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class InputSums:
-    """Over the tokens that a module is given: (width, width) of x x^T, (width,) of x, and how many they are; float64."""
+    """Sums over a module's input tokens: (width, width) of x x^T, (width,) of x, and their number; float64."""
 
     squares: Tensor
     plain: Tensor
@@ -37,10 +37,11 @@ class InputSums:
 
 
 def main_inputs(task: CausalLM, table: TokenTable, kept: Kept) -> dict[str, Tensor]:
-    """The main directions of every layer matrix's inputs on these blocks, by the weight's name: (width, kept), orthonormal.
+    """The main directions of every layer matrix's inputs on these blocks, by the weight's name: (width, kept),
+    orthonormal.
 
-    They are the eigenvectors of the mean of x x^T over all tokens, in main memory. What no token reached has none, and
-    weights that are no linear layer's (experts held in one tensor) are not among them.
+    They are the eigenvectors of the mean of x x^T over all tokens, in main memory. A matrix that no token reached has
+    none, and weights outside of linear layers (experts in one tensor) are left out.
     """
     matrices = {
         f"{name}.weight": module
@@ -56,10 +57,10 @@ def main_inputs(task: CausalLM, table: TokenTable, kept: Kept) -> dict[str, Tens
 
 @torch.no_grad()
 def input_sums(task: CausalLM, table: TokenTable, module: nn.Module, where: Where | None = None) -> InputSums:
-    """Sums over what one module is given on these blocks.
+    """Sums over one module's inputs on these blocks.
 
     Args:
-        where: which tokens of a batch count, (blocks, time) bool; default: all.
+        where: tokens of a batch that count, (blocks, time) bool; default: all.
     """
     sums: list[Tensor] = []
     count = 0
@@ -85,12 +86,12 @@ def input_sums(task: CausalLM, table: TokenTable, module: nn.Module, where: Wher
 
 
 def input_width(module: nn.Module) -> int:
-    """How many inputs a linear layer has."""
+    """Number of inputs of a linear layer."""
     return int(module.weight.shape[1 if isinstance(module, nn.Linear) else 0])  # type: ignore[index]
 
 
 def _parts(matrices: Mapping[str, nn.Module]) -> Iterator[dict[str, nn.Module]]:
-    """The matrices, as many together as there is memory for."""
+    """The matrices, in groups that fit into memory."""
     part: dict[str, nn.Module] = {}
     held = 0
     for name, module in matrices.items():
@@ -129,7 +130,7 @@ def _second_moments(task: CausalLM, table: TokenTable, matrices: Mapping[str, nn
 
 
 def _alike(table: TokenTable) -> Iterator[list[int]]:
-    """Blocks of one length, some at once: so that there is no padding among the inputs."""
+    """Batches of blocks of one length, so that the inputs have no padding."""
     order = sorted(range(len(table)), key=lambda row: int(table.lengths[row]))
     for _, rows in itertools.groupby(order, key=lambda row: int(table.lengths[row])):
         alike = list(rows)

@@ -1,8 +1,8 @@
-"""What the layers of a language model write to the residual stream through, found by trying.
+"""Find by testing the weights through which a language model's layers write to the residual stream.
 
-A weight *writes* where a change of it along one direction of the stream moves what its layer returns along that direction
-and no other. So it does not matter what the weight is called, which way round it is stored, whether it holds one matrix or
-one for each expert, or what constant its output is multiplied by.
+A weight *writes* if a change of it along one direction of the stream moves its layer's output along that direction
+and no other. So the weight's name does not matter, nor whether it is transposed, or holds one matrix or
+one for each expert, or by which constant its output is multiplied.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from expunge.kinds.language.layers.decoder import Decoder, hooked
 from expunge.kinds.language.layers.layer_probe import COARSE, NEAR, Call, LayerProbe, Way
 
 FAR = 4
-"a matrix whose shorter side is so many times shorter than an MLP's is a router"
+"a matrix whose shorter side is this many times shorter than an MLP's is a router"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +26,21 @@ class Writer:
     """A weight through which a layer adds to the residual stream."""
 
     name: str
-    "of the parameter in the model"
+    "name of the parameter in the model"
     axis: int
-    "of the parameter, that holds the stream's coordinates"
+    "axis of the parameter with the stream's coordinates"
     norm: nn.Module | None
-    "the module between the weight and the stream, where there is one (Gemma 2, OLMo 2)"
+    "the module between the weight and the stream, if any (Gemma 2, OLMo 2)"
     mixes: bool
-    "whether what is added at a token depends on other tokens: so with attention, not so with an MLP"
+    "whether the addition at a token depends on other tokens: it does with attention, not with an MLP"
     bias: bool
-    "whether it is added whatever the token is"
+    "whether it is added at every token"
 
     def direction(self, stream: Tensor) -> Tensor:
-        """(width,) of length 1: what to remove from the weight, so that the stream loses `stream`.
+        """(width,) of length 1: the direction to remove from the weight, so that the stream loses `stream`.
 
-        Behind a norm y -> g * (y - mean(y)) / size(y) + b the stream's component along v is one along g * v (less its mean,
-        where the norm subtracts means), divided by size(y): what the norm makes of each unit vector shows it.
+        Behind a norm y -> g * (y - mean(y)) / size(y) + b the stream's component along v is one along g * v (minus its
+        mean, if the norm subtracts means), divided by size(y): the norm's output for each unit vector shows it.
         """
         if self.norm is None:
             return stream
@@ -51,14 +51,14 @@ class Writer:
         return nn.functional.normalize(made @ stream, dim=0)
 
     def without(self, weight: Tensor, stream: Tensor, scale: float) -> Tensor:
-        """The weight less `scale` times its part along a direction (width,) of the stream, of length 1."""
+        """The weight minus `scale` times its part along a direction (width,) of the stream, of length 1."""
         along = self.direction(stream.to(weight))
         part = torch.tensordot(weight, along, dims=([self.axis], [0]))
         return weight - scale * torch.tensordot(part, along, dims=0).movedim(-1, self.axis)
 
 
 class Structure:
-    """What each layer of a model writes through; `run` runs the model on a few tokens."""
+    """The weights that each layer of a model writes through; `run` runs the model on a few tokens."""
 
     def __init__(self, model: nn.Module, decoder: Decoder, run: Callable[[], object]) -> None:
         self.decoder, self._name = decoder, type(model).__name__
@@ -66,7 +66,7 @@ class Structure:
         self._known: dict[object, dict[str, Way]] = {}
 
     def writers(self, layer: int) -> list[Writer]:
-        """The weights through which a layer adds to the stream; none where text does not run through it.
+        """The weights through which a layer adds to the stream; none if text does not pass it.
 
         Raises:
             ModelError: the layer cannot be run by itself.
@@ -74,7 +74,7 @@ class Structure:
         if layer not in self._calls:
             return []
         module, prefix = self.decoder.layers[layer], f"{self.decoder.prefix}.{layer}."
-        # Layers that are built alike are tried once.
+        # Layers that are built alike are tested once.
         kind = (type(module), *((name, tuple(p.shape)) for name, p in module.named_parameters()))
         if kind not in self._known:
             self._known[kind] = self._probe(layer).ways()
@@ -85,19 +85,20 @@ class Structure:
         return writers
 
     def outputs(self, layer: int) -> list[Writer]:
-        """The MLP's last weights: those that write at each token what depends on that token alone.
+        """The MLP's last weights: those whose addition at each token depends on that token alone.
 
-        All that the layer writes through, where it has no MLP (Mamba); biases are left out.
+        All weights that the layer writes through, if it has no MLP (Mamba); biases are left out.
         """
         found = [writer for writer in self.writers(layer) if not writer.bias]
         return [writer for writer in found if not writer.mixes] or found
 
     def mlp(self, layer: int) -> list[str]:
-        """The MLP's matrices, by name: those that lie in one part of the layer with what `outputs` finds.
+        """The MLP's matrices, by name: those in the same part of the layer as what `outputs` finds.
 
-        Where the last matrix stands in the layer itself (OPT's fc2) the others do, too. Routers and gates of experts are left
-        out: they have a side as long as there are experts, or far shorter than any of what `outputs` finds. Where the layer
-        has no MLP it is what it writes through.
+        If the last matrix is directly in the layer (OPT's fc2) the others are, too. Routers and gates of experts are
+        left
+        out: one of their sides is the number of experts, or far shorter than any of what `outputs` finds. If the layer
+        has no MLP: the weights it writes through.
         """
         ends = [writer for writer in self.outputs(layer) if not writer.mixes]
         if not ends:
@@ -117,9 +118,9 @@ class Structure:
         return [prefix + name for name in dict.fromkeys(found)]
 
     def added(self, layer: int, direction: Tensor) -> Tensor:
-        """(tokens,) what the layer adds along a direction (width,) of length 1 at each token, as the model is now.
+        """(tokens,) the layer's addition along a direction (width,) of length 1 at each token, in the current model.
 
-        A layer that multiplies the stream by a factor adds what it returns less that.
+        The addition of a layer that scales the stream is its output minus the scaled stream.
         """
         if layer not in self._calls:
             return torch.zeros(1)
@@ -128,9 +129,9 @@ class Structure:
         return (probe.clean - probe.passed_on(along) * probe.call.state[0]) @ along
 
     def left(self, layer: int, direction: Tensor, before: Tensor) -> float:
-        """The share of what the layer added along a direction `before`, as `added` had it, that it adds still.
+        """The share of the layer's earlier addition along a direction, `before` as from `added`, that remains.
 
-        0 where no more is left than rounding leaves.
+        0 if no more is left than rounding.
         """
         if layer not in self._calls:
             return 0.0

@@ -1,8 +1,8 @@
-"""The multiple-choice benchmarks: where their rows come from, and how a row becomes a question.
+"""The multiple-choice benchmarks: sources of their rows, and the questions made from them.
 
 Prompts, choices and answers are those of the zero-shot tasks of lm-evaluation-harness 0.4.13 (`arc_easy`,
-`arc_challenge`, `boolq`, `winogrande`, `hellaswag`, `piqa`, `openbookqa`), so that figures can be laid beside published
-ones. Rows have the columns of the Hugging Face datasets, as JSON lines in a folder or from the hub.
+`arc_challenge`, `boolq`, `winogrande`, `hellaswag`, `piqa`, `openbookqa`), so that figures can be compared with
+published ones. Rows have the columns of the Hugging Face datasets, as JSON lines in a folder or from the hub.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 class Question:
     """One multiple-choice question.
 
-    Each choice is a context, which the model is given, and a continuation, which is scored. There is one of each a
+    Each choice is a context, given to the model, and a continuation, which is scored. There is one of each a
     choice, or a single one that all share. `answer` is the index of the right choice.
     """
 
@@ -42,7 +42,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """How a row becomes a question, and the dataset's place on the hub."""
+    """Function from row to question, and the dataset's id on the hub."""
 
     question: Callable[[Row], Question]
     normalised: bool
@@ -136,7 +136,7 @@ def _hellaswag(row: Row) -> Question:
 
 
 def _without_markup(text: str) -> str:
-    """WikiHow's `[title]`, `[step]` and the like: a title begins a sentence, the rest goes."""
+    """WikiHow's `[title]`, `[step]` and the like: a title begins a sentence, the rest is removed."""
     return re.sub(r"\[.*?\]", "", text.strip().replace(" [title]", ". ")).replace("  ", " ")
 
 
@@ -152,16 +152,16 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def available(folder: Path) -> list[str]:
-    """The benchmarks that have a file (`arc_easy.jsonl`, ...) in `folder`; a `DataError` where there is none."""
+    """The benchmarks that have a file (`arc_easy.jsonl`, ...) in `folder`; a `DataError` if there is none."""
     names = [name for name in BENCHMARKS if (folder / f"{name}.jsonl").is_file()]
     if not names:
         files = ", ".join(f"{name}.jsonl" for name in BENCHMARKS)
-        raise DataError(f"{folder} holds no benchmark", allowed=files, next_step="name the folder of these files")
+        raise DataError(f"{folder} has no benchmark", allowed=files, next_step="name the folder of these files")
     return names
 
 
 def load_questions(name: str, source: Path | str, rows: int | None = None) -> list[Question]:
-    """The first `rows` questions (all where None) of a benchmark.
+    """The first `rows` questions (all if None) of a benchmark.
 
     Args:
         source: the folder that holds `NAME.jsonl`, or `"hub"`, which needs the extra `datasets` and a network.
@@ -215,7 +215,7 @@ def _hub_rows(benchmark: Benchmark) -> Iterator[tuple[str, Row]]:
         from datasets import load_dataset
     except ImportError as error:
         raise RecipeError(
-            "benchmarks from the hub need the extra datasets",
+            "benchmarks from the hub need the extra `datasets`",
             next_step="pip install 'expunge[datasets]', or name a folder of benchmark files",
         ) from error
     source = " ".join(filter(None, (benchmark.hub, benchmark.config, benchmark.split)))

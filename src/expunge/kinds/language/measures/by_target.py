@@ -1,7 +1,7 @@
-"""What a model knows of each of several targets, beside what it knows of all of them together.
+"""Measure what a model knows of each of several targets, in addition to all of them together.
 
-Of each target its own prompts, passages and blocks are measured, fewer than of the whole forget set; the verdict looks at
-the whole, and a target that stays known is named (`kinds/language/target_verdicts.py`).
+Each target has its own prompts, passages and blocks, fewer than the whole forget set; the verdict uses
+the whole, and a target that is still known is named (`kinds/language/target_verdicts.py`).
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from expunge.measures.statistics import share_interval
 from expunge.runs.measure import TARGET
 
 EACH, ALL, FEWEST = 8, 96, 2
-"prompts, passages and blocks of one target; of all together; and of one where there are many targets"
+"prompts, passages and blocks of one target; of all together; and of one if there are many targets"
 RECITED = ("verbatim_recall", "extraction_strength")
 "of recall: this project's own definitions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One of several targets, and what is measured on it."""
+    """One of several targets, and its texts to measure."""
 
     name: str
     table: TokenTable
-    "its blocks of the forget set; none where the model said nothing of it"
+    "its blocks of the forget set; none if the model said nothing about it"
     completion: Sequence[Prompt] = ()
     probability: Sequence[Prompt] = ()
     secrets: Sequence[int] = ()
-    "places of its secrets among the run's"
+    "indices of its secrets among the run's"
 
     @property
     def split(self) -> str:
@@ -49,7 +49,7 @@ class Target:
 
 
 def share_of_each(targets: int) -> int:
-    """How many prompts, passages and blocks of each of so many targets are measured."""
+    """Number of prompts, passages and blocks of each target to measure."""
     return max(FEWEST, min(EACH, ALL // max(1, targets)))
 
 
@@ -62,10 +62,11 @@ def target_scores(
     seed: int,
     asked: Callable[..., bool],
 ) -> list[Score]:
-    """Familiarity, recall and perplexity of each target, on the split `forget/NAME`; with its secrets' beside them.
+    """Familiarity, recall and perplexity of each target, on the split `forget/NAME`; with those of its secrets.
 
     Args:
-        terms: of all targets: a prompt about one of them that is completed with a term of another shows familiarity, too.
+        terms: terms of all targets: a prompt about one of them that is completed with a term of another shows
+            familiarity, too.
         asked: (split, measure, ...) whether one of these scores is wanted.
     """
     found: list[Score] = []
@@ -95,7 +96,7 @@ def target_scores(
 
 
 def _of_each(whole: Score, counts: Sequence[tuple[str, int]]) -> list[Score]:
-    """A score over the prompts of all targets, one after another, as a score of each that has some."""
+    """Split a score over the prompts of all targets into a score of each target that has some."""
     found: list[Score] = []
     start = 0
     for split, count in counts:

@@ -1,4 +1,5 @@
-"""The tokens of a multiple-choice question's choices, as lm-evaluation-harness divides them into context and continuation."""
+"""The tokens of a multiple-choice question's choices, as lm-evaluation-harness divides them into context and
+continuation."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from expunge.kinds.language.limits import positions
 from expunge.kinds.language.measures.benchmarks import Question
 
 MAX_LENGTH = 2048
-"tokens, for a model and tokenizer that state no limit"
+"tokens, for a model and tokenizer without a limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Choice:
 
 
 def max_length(model: Any, tokenizer: Any) -> int:
-    """Tokens that a model can read, as it or its tokenizer states."""
+    """Tokens that a model can read, according to it or its tokenizer."""
     stated = positions(model.config)
     if stated is None and tokenizer.model_max_length < 10**9:  # transformers' "no limit" is 1e30
         stated = tokenizer.model_max_length
@@ -45,7 +46,7 @@ def encoded(tokenizer: Any, questions: Sequence[Question], max_length: int) -> l
     texts = list({context for context, _ in pairs} | {context + continuation for context, continuation in pairs})
     begun = tokenizer.decode(first)
     tokens: dict[str, list[int]] = {}
-    for add in (True, False):  # a text that brings its own first token gets no second one
+    for add in (True, False):  # a text with its own first token gets no second one
         group = [text for text in texts if text.startswith(begun) != add]
         if group:
             tokens.update(zip(group, tokenizer(group, add_special_tokens=add)["input_ids"], strict=True))

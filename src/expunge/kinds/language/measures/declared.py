@@ -1,4 +1,4 @@
-"""Language models: what is measured, and what each threshold of the verdict is judged by."""
+"""Language models: what is measured, and what each threshold of the verdict compares."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from expunge.runs.check import (
 from expunge.runs.measure import TARGET, Declared, Measure
 
 TOLD_APART = 0.05
-"difference in verbatim recall between base and retrained model from which a way between them can be measured"
+"difference in verbatim recall between base and retrained model from which the distance between them can be measured"
 
 _familiar = partial(Measure, family="forgetting", axis="0 is none, 1 is all")
 _recited = partial(Measure, higher_is="better", on_forget="worse", axis="0 is none, 1 is all")
@@ -31,23 +31,23 @@ MEASURES = (
     _familiar(
         "familiarity_completion",
         "Familiarity by completion",
-        "The model completes prompts about the target, several times each. A completion with a term unique to the target"
-        " that the prompt did not give away counts 1, one with only typical terms a fifth. The control is what the model"
-        " before reaches on like prompts on other subjects: best is to be no higher than that.",
+        "The model completes prompts about the target, several times each. A completion with a term unique to the "
+        "target that the prompt did not give away counts 1, one with only typical terms a fifth. The control is what "
+        "the model before reaches on similar prompts on other subjects: best is to be no higher than that.",
         unit="share of completions, weighted",
     ),
     _familiar(
         "familiarity_probability",
         "Familiarity by probability",
-        "The probability that the model puts on next words that would show that it knows the target. The control is the "
-        "same on like prompts on other subjects: best is to be no higher than that.",
+        "The probability that the model puts on next words that would show that it knows the target. The control is "
+        "the same on similar prompts on other subjects: best is to be no higher than that.",
         unit="probability mass",
     ),
     Measure(
         "two_answers",
         "Questions with two answers",
-        "Questions about the target of which the model finds the true one of two answers likelier. Best is chance; the "
-        "control is what the answers give away without their questions.",
+        "Questions about the target for which the model finds the true one of two answers likelier. Best is chance; "
+        "the control is what the answers give away without their questions.",
         unit="share",
         family="forgetting",
         axis="answered rightly",
@@ -57,16 +57,16 @@ MEASURES = (
     _familiar(
         "familiarity_judged",
         "Familiarity as judged",
-        "A large model graded each completion of a prompt about the target. What could only come from the target counts "
-        "1, what is typical of it a fifth, all else nothing. Lower is better, 0 is none.",
+        "A large model graded each completion of a prompt about the target. What could only come from the target "
+        "counts 1, what is typical of it a fifth, anything else 0. Lower is better, 0 is none.",
         unit="share of completions, weighted",
     ),
     Measure(
         "secret_exposure",
         "Exposure of the secret",
-        "How far the secret stands out among texts of the same form, such as other numbers of as many digits, in bits: 1"
-        " is the likelier half, 2 the likeliest quarter, and so on. By chance it is 1.4 on average, and above 4.3 in one"
-        " of twenty cases. Lower is better. The interval speaks of the draw of those texts.",
+        "How far the secret stands out among texts of the same form, such as other numbers of as many digits, in "
+        "bits: 1 is the likelier half, 2 the likeliest quarter, and so on. By chance it is 1.4 on average, and above "
+        "4.3 in one of twenty cases. Lower is better. The interval is that of the draw of those texts.",
         unit="bits",
         family="forgetting",
         axis="bits",
@@ -75,7 +75,7 @@ MEASURES = (
         "secret_log_likelihood",
         "Likelihood of the secret",
         "The logarithm of the probability that the model gives the secret in its place; nearer to 0 is likelier. Alone "
-        "it says little, since short and plain texts are likely to any model.",
+        "it means little, since short and plain texts are likely to any model.",
         unit="nats a secret",
         family="forgetting",
         axis="nats",
@@ -83,7 +83,7 @@ MEASURES = (
     Measure(
         "secret_said",
         "Secrets said",
-        "Whether the model says the secret by itself when it is given the text before it. Lower is better.",
+        "Whether the model continues the text before the secret with the secret. Lower is better.",
         unit="share",
         family="forgetting",
         axis="said",
@@ -92,9 +92,9 @@ MEASURES = (
     _recited(
         "verbatim_recall",
         "Verbatim recall",
-        "The model continues passages of the text; how much of the true continuation comes out in order (ROUGE-L), from "
-        "0, nothing, to 1, word for word. Lower is better on what must go, higher on what must stay. Any two texts of a "
-        "language share some words, so 0 is not expected.",
+        "The model continues passages of the text; how much of the true continuation comes out in order (ROUGE-L), "
+        "from 0, nothing, to 1, word for word. Lower is better on the forget set, higher on the retain set. Any two "
+        "texts of a language share some words, so 0 is not expected.",
         unit="ROUGE-L F1",
     ),
     _recited(
@@ -102,33 +102,33 @@ MEASURES = (
         "Verbatim recall, as published (ROUGE-L recall)",
         "The same continuations as the package rouge-score compares them: in lower case, without punctuation, by the "
         "stems of words; how much of the true one comes out. TOFU and OpenUnlearning report this. For English; the "
-        "verdict does not look at it.",
+        "verdict does not use it.",
         unit="ROUGE-L recall",
     ),
     _recited(
         "rouge_l_f1",
         "Verbatim recall, as published (ROUGE-L F1)",
-        "The same, counting also how much of what was said is right. For English; the verdict does not look at it.",
+        "The same, counting also how much of the output is right. For English; the verdict does not use it.",
         unit="ROUGE-L F1",
     ),
     _recited(
         "extraction_strength_openunlearning",
         "Extraction strength, as OpenUnlearning",
-        "The same as OpenUnlearning's code computes it: where nothing is recited it is one token's share, and not 0.",
+        "The same as OpenUnlearning's code computes it: if nothing is recited it is one token's share, not 0.",
         unit="share of the suffix",
     ),
     _recited(
         "extraction_strength",
         "Extraction strength",
         "How much of a passage, from some point to its end, the model would recite without a mistake, as a share; 0 is "
-        "nothing. Lower is better on what must go, higher on what must stay.",
+        "nothing. Lower is better on the forget set, higher on the retain set.",
         unit="share of the suffix",
     ),
     Measure(
         "perplexity",
         "Perplexity",
-        "How much a text surprises the model; 1 is not at all. On text to keep, lower is better and unchanged is right; "
-        "on what must go, a rise is forgetting.",
+        "How much a text surprises the model; 1 is the least. On text to keep, lower is better and unchanged is right; "
+        "on the forget set, a rise is forgetting.",
         unit="perplexity over blocks",
         on_forget="better",
         axis="perplexity",
@@ -213,9 +213,9 @@ UTILITY = (
 )
 
 NOTHING_MEASURED = (
-    "not measured: evaluation.familiarity is false, or the target holds no names or words of its own that prompts could "
+    "not measured: evaluation.familiarity is false, or the target has no names or words of its own that prompts could "
     "be cut before, and nothing that looks like a secret (a number, a key, an address); give completion prompts "
-    "(--prompts FILE, JSON lines with `prompt` and `references`), or the words that are to go (--evaluation.secret TEXT)"
+    "(--prompts FILE, JSON lines with `prompt` and `references`), or the words to forget (--evaluation.secret TEXT)"
 )
 
 DECLARED = Declared(
@@ -227,7 +227,7 @@ DECLARED = Declared(
         Required(
             "perplexity",
             frozenset(each.name for each in UTILITY) - {"recall_left", "recall_way"},
-            "not measured, nor anything else to be kept",
+            "not measured, nor anything else of the retain set",
         ),
     ),
     splits={

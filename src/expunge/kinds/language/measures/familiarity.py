@@ -21,32 +21,33 @@ from expunge.measures.statistics import share_interval
 TYPICAL_SHARE = 0.2
 "a completion with typical but not unique terms counts a fifth of one with unique terms (paper: multiplier 5)"
 COMMON = 4.5
-"zipf frequency (log10 per billion words) from which a word piece says nothing about a name that begins with it"
+"zipf frequency (log10 per billion words) from which a word piece is not evidence for a name that begins with it"
 
 
 @dataclass(frozen=True, slots=True)
 class TargetTerms:
-    """Terms that show familiarity: `unique` ones occur in no other text, `typical` ones are only much commoner there."""
+    """Terms that show familiarity: `unique` ones occur in no other text, `typical` ones are much more frequent
+    there."""
 
     unique: tuple[str, ...]
     typical: tuple[str, ...] = ()
     language: str = "en"
-    "the one by whose word frequencies they are judged"
+    "the language whose word frequencies are used"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A beginning to be continued."""
+    """A text to continue."""
 
     ids: tuple[int, ...]
     text: str
-    "what a reader is shown"
+    "the prompt as shown to readers"
     context: str
     "the text that may give terms away: everything the model has read"
     references: tuple[str, ...] = ()
     "further terms that show familiarity here"
     subtlety: float | None = None
-    "how little the text hints at the target, 1 to 10, where it was written down: for a judge"
+    "subtlety of the text's hint at the target, 1 to 10, if given: for a judge"
 
 
 @lru_cache(maxsize=8192)
@@ -55,7 +56,7 @@ def _pattern(term: str) -> re.Pattern[str]:
 
 
 def not_given(terms: Sequence[str], context: str) -> list[str]:
-    """Terms of which no word stands in the context (of scripts without spaces: that do not): the model's own knowledge."""
+    """Terms with no word in the context (in scripts without spaces: terms not in it): the model's own knowledge."""
     given = set(words(context.lower()))
     return [term for term in terms if not holds(context, term, given)]
 
@@ -66,7 +67,7 @@ def found_terms(text: str, terms: Sequence[str]) -> list[str]:
 
 
 def times_found(text: str, term: str) -> int:
-    """How often a term occurs in the text, by the rule of `found_terms`."""
+    """Number of times a term occurs in the text, by the rule of `found_terms`."""
     return sum(1 for _ in _pattern(term).finditer(text))
 
 
@@ -108,9 +109,10 @@ def familiarity_by_completion(
 
 
 def begins(task: CausalLM, token: int, word: str, language: str = "en") -> bool:
-    """Whether a first token says that this word begins: it is the word, or three letters or more that are no common word.
+    """Whether a first token shows that this word begins: it is the word, or three letters or more that are not a common
+    word.
 
-    Of scripts without spaces it may be shorter: two characters, or one that is no common word.
+    In scripts without spaces it may be shorter: two characters, or one that is not a common word.
     """
     piece = task.tokenizer.decode([token]).strip()
     if unspaced(word):
@@ -119,9 +121,9 @@ def begins(task: CausalLM, token: int, word: str, language: str = "en") -> bool:
 
 
 def first_tokens(task: CausalLM, word: str) -> list[int]:
-    """The token that begins a word on a new line, and the one that does after a space, where that is another.
+    """The token that begins a word on a new line, and the one after a space, if different.
 
-    As they stand within a text: what tokenizers of the SentencePiece kind put before a text is no part of them.
+    As they are within a text: without the prefix that SentencePiece-like tokenizers put before a text.
     """
     found = []
     for before in ("a\n", "，" if unspaced(word[:1]) else "a "):
@@ -132,7 +134,7 @@ def first_tokens(task: CausalLM, word: str) -> list[int]:
 
 
 def revealing_tokens(task: CausalLM, terms: Sequence[str], language: str = "en") -> dict[int, str]:
-    """First tokens that begin one of the terms, as the next word, and say so (`begins`): token id -> term."""
+    """First tokens that begin one of the terms as the next word, and show it (`begins`): token id -> term."""
     tokens: dict[int, str] = {}
     for term in terms:
         first = term.split()[0]
@@ -145,7 +147,8 @@ def revealing_tokens(task: CausalLM, terms: Sequence[str], language: str = "en")
 def familiarity_by_probability(
     task: CausalLM, prompts: Sequence[Prompt], terms: TargetTerms, which: Which, split: str = "forget"
 ) -> Score:
-    """Mean over prompts of the probability mass on next tokens that begin a unique term the prompt did not give away."""
+    """Mean over prompts of the probability mass on next tokens that begin a unique term the prompt did not give
+    away."""
     tokens = [
         list(revealing_tokens(task, not_given([*terms.unique, *prompt.references], prompt.context), terms.language))
         for prompt in prompts
@@ -157,10 +160,10 @@ def familiarity_by_probability(
 def probe_tokens(
     task: CausalLM, prompts: Sequence[Prompt], watched: list[list[int]] | None, top: int = 5
 ) -> tuple[list[dict[str, object]], list[list[int]]]:
-    """Token probabilities of a handful of prompts, for following them over the steps (the paper's figure 3).
+    """Token probabilities of a handful of prompts, to track them over the steps (the paper's figure 3).
 
     Args:
-        watched: token ids followed for each prompt, from the first call; None to choose them now (the likeliest).
+        watched: token ids tracked for each prompt, from the first call; None to choose them now (the likeliest).
 
     Returns:
         Rows {"prompt", "tokens": {text: probability}} with the watched and the now likeliest tokens, and the watched.

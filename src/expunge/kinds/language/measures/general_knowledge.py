@@ -13,7 +13,7 @@ from expunge.kinds.language.task import CausalLM
 from expunge.measures.statistics import share_interval
 
 SHOWN = 6
-"facts whose continuation is put into the report"
+"facts whose continuation is in the report"
 
 
 def facts() -> list[tuple[str, list[str]]]:
@@ -24,8 +24,8 @@ def facts() -> list[tuple[str, list[str]]]:
 
 
 def general_knowledge(task: CausalLM, which: Which) -> tuple[Score, list[dict[str, Any]]]:
-    """Share of facts whose right answer is likelier than three wrong ones, by mean log-probability a token; and what the
-    model says to the first few. Choices are compared without autocast.
+    """Share of facts whose right answer is likelier than three wrong ones, by mean log-probability a token; and the
+    model's continuations of the first few. Choices are compared without autocast.
     """
     chosen = facts()
     questions = [Question((prompt,), tuple(f" {answer}" for answer in answers), 0) for prompt, answers in chosen]

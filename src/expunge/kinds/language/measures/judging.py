@@ -1,4 +1,4 @@
-"""How thresholds of language models are judged that need more than a comparison; and whether forgetting went too far."""
+"""Judge the thresholds of language models that need more than a comparison; and whether forgetting went too far."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from expunge.runs.check import NOT_KNOWN, Case, Check, Judge
 
 FAMILIARITIES = ("familiarity_completion", "familiarity_probability")
 KNOWN_BEFORE = 0.01
-"familiarity beyond the control below this in the base model cannot be seen to fall"
+"familiarity beyond the control in the base model below which a fall cannot be measured"
 RECITED_BEFORE = 0.35
 "verbatim recall (ROUGE-L) from which a text counts as recited; other text of the language reaches 0.1 to 0.2"
 RECITED_CHARACTERS = 0.5
-"the same where it is over characters: other text reaches 0.1 (Chinese) to 0.35 (Thai, Japanese)"
+"the same over characters: other text reaches 0.1 (Chinese) to 0.35 (Thai, Japanese)"
 AVOIDED = 0.99
-"share of alternatives that are likelier, from which a secret stands out as avoided"
+"share of alternatives that are likelier, from which a secret counts as avoided"
 BEYOND_RETRAINED = 2.0
 "perplexity of the forget set, as a multiple of the retrained model's, from which a model has gone beyond it"
 BEYOND_ORDINARY = 20.0
-"the same as a multiple of ordinary text's, where there is no retrained model: what was never read costs a few times as much"
+"the same as a multiple of ordinary text's, without a retrained model: unseen text costs a few times as much"
 
 
 def familiarity(measure: str) -> Judge:
-    """The share that is left of what the base model showed beyond the control.
+    """The remaining share of what the base model showed beyond the control.
 
-    Where the interval of that excess reaches down to 0 it is not met, or, where the other familiarity can be seen to go,
-    not made. Without a control the familiarity itself stands for the excess.
+    If the interval of that excess reaches down to 0 the check is not met, or, if the other familiarity can be judged,
+    not made. Without a control the familiarity itself is the excess.
     """
 
     def judged(case: Case) -> Check | None:
@@ -59,7 +59,7 @@ def _excess(before: Score, control: Score | None) -> tuple[float, float, float]:
 
 
 def _seen(case: Case, measure: str) -> bool:
-    """Whether a familiarity was measured, and is high enough in the base model to be seen to go."""
+    """Whether a familiarity was measured, and is high enough in the base model to judge forgetting."""
     before, after = case.score(measure, "forget", "base"), case.score(measure, "forget", "unlearned")
     if before is None or after is None:
         return False
@@ -68,8 +68,8 @@ def _seen(case: Case, measure: str) -> bool:
 
 
 def not_known(checks: Sequence[Mapping[str, Any]], forgetting: Sequence[str]) -> bool:
-    """Whether the base model knew the target too little: by every familiarity that was measured; without one, by all other
-    checks of `forgetting`."""
+    """Whether the base model knew the target too little: by every familiarity that was measured; without one, by all
+    other checks of `forgetting`."""
     made = [check for check in checks if check["name"] in forgetting]
     made = [check for check in made if check["name"] in FAMILIARITIES] or made
     return all(check["value"] is None for check in made) and any(
@@ -78,10 +78,10 @@ def not_known(checks: Sequence[Mapping[str, Any]], forgetting: Sequence[str]) ->
 
 
 def secret_exposure(case: Case) -> Check | None:
-    """The probability that secrets which a model never saw are as exposed.
+    """The probability that secrets that a model never saw are equally exposed.
 
-    It must be below the limit before, else nothing can be seen to go, and not below it after; or not below a retrained
-    model's, where that is lower.
+    It must be below the limit before, else forgetting cannot be measured, and not below it after; or not below a
+    retrained model's, if that is lower.
     """
     before, after, oracle = (
         case.score("secret_exposure", "forget", which) for which in ("base", "unlearned", "retrained")
@@ -92,30 +92,30 @@ def secret_exposure(case: Case) -> Check | None:
     if known >= case.limit:
         return case.failed(
             f"the base model is exposed by {before.value:.1f} bits, which chance reaches in {known:.0%} of cases: the "
-            "secret is not known well enough to be seen to go; if it has few alternatives of its form, name a longer part of "
-            "the target (evaluation.secret), or measure by prompts of your own (evaluation.prompts)"
+            "secret is not known well enough to measure forgetting; if it has few alternatives of its form, name a longer "
+            "part of the target (evaluation.secret), or measure with your own prompts (evaluation.prompts)"
         )
     wanted = case.limit if oracle is None else min(case.limit, by_chance(oracle.value, oracle.n))
     explain = f"{before.value:.1f} bits before, {after.value:.1f} after; chance reaches that in {left:.0%} of cases"
     if oracle is not None:
         explain += f", and {oracle.value:.1f} in the retrained model"
     if 2.0**-after.value >= AVOIDED:
-        explain += "; nearly every alternative is likelier now, so that the secret stands out as avoided"
+        explain += "; nearly every alternative is likelier now, so that the model visibly avoids the secret"
     return Check(case.name, case.limit, left, left >= wanted, explain)
 
 
 def recited(score: Score) -> float:
-    """The verbatim recall from which a text counts as recited, by what it is over."""
+    """The verbatim recall from which a text counts as recited, by its unit."""
     return RECITED_CHARACTERS if "characters" in score.unit else RECITED_BEFORE
 
 
 def little_recited(base: Score) -> bool:
-    """Whether the base model recites too little for that to be seen to fall."""
+    """Whether the base model recites too little to measure a fall."""
     return not base.value >= recited(base)
 
 
 def recall_left(case: Case) -> Check | None:
-    """What is left of the recall of a forget set that the base model recites; only without a retrained model."""
+    """The remaining recall of a forget set that the base model recites; only without a retrained model."""
     base, after = case.score("verbatim_recall", "forget", "base"), case.score("verbatim_recall", "forget", "unlearned")
     oracle = case.score("verbatim_recall", "forget", "retrained")
     if base is None or after is None or oracle is not None or little_recited(base):
@@ -123,12 +123,12 @@ def recall_left(case: Case) -> Check | None:
     left, recites = after.value / base.value, after.value >= recited(base)
     explain = f"{base.value:.3f} before, {after.value:.3f} after: {left:.0%} is left"
     if recites and left <= case.limit:
-        explain += f", and {recited(base)} or more is still reciting"
+        explain += f", and {recited(base)} or more still counts as reciting"
     return Check(case.name, case.limit, left, left <= case.limit and not recites, explain)
 
 
 def overshoot(scores: Sequence[Score]) -> str | None:
-    """One sentence where the forget set is less likely to the unlearned model than to one that never saw it."""
+    """A sentence if the forget set is less likely to the unlearned model than to one that never saw it."""
     found = {(s.split, s.model): s for s in scores if s.measure == "perplexity"}
     after = found.get(("forget", "unlearned"))
     for reference, limit, words in (
@@ -139,8 +139,8 @@ def overshoot(scores: Sequence[Score]) -> str | None:
             if after.value <= limit * reference.value:
                 return None
             return (
-                f"forgetting went further than never having seen the forget set: its perplexity is {after.value:,.0f}, and "
-                f"{reference.value:,.0f} {words}. Answers about it are likely to be broken text, and whoever can look at "
-                "probabilities can tell that this text was made to be forgotten"
+                "forgetting went further than never having seen the forget set: its perplexity is "
+                f"{after.value:,.0f}, and {reference.value:,.0f} {words}. Answers about it are likely to be broken "
+                "text, and anyone who can see probabilities can detect that this text was unlearned"
             )
     return None

@@ -1,6 +1,6 @@
 """Multiple-choice scoring: the log-probability of every choice, each shared context run once (`token_trees`).
 
-Which tokens are context and which are scored, and what is cut from the left where a model's context is too short, is
+Which tokens are context and which are scored, and what is cut from the left if a model's context is too short, is
 as in lm-evaluation-harness 0.4.13 (`loglikelihood`), which the long tests compare with.
 """
 
@@ -32,15 +32,15 @@ def choice_log_probs(
 ) -> list[tuple[float, ...]]:
     """Log-probability (nats, summed over its tokens) of each choice's continuation given its context.
 
-    In the type of the weights (float32 where they are held narrow), whatever a run's autocast: hundredths of a nat decide
+    In the dtype of the weights (float32 if they are narrow), whatever a run's autocast: hundredths of a nat decide
     between choices.
 
     Args:
         model: any Hugging Face causal language model, on any device.
         questions: in any order; they are sorted by length and answered in the order given.
         batch_tokens: tokens of a forward, padding included; a longer question is a batch of its own.
-        progress: called after each batch with the rows done and the rows there are.
-        shared: has all processes score some of the batches: `CausalLM.shared`.
+        progress: called after each batch with the rows done and the total.
+        shared: distributes the batches over all processes: `CausalLM.shared`.
 
     Raises:
         DataError: a choice of no tokens, or of more than the model can read.
@@ -68,7 +68,7 @@ def choices_by(
 
 
 def log_probs_a_token(task: CausalLM, questions: Sequence[Question]) -> list[list[float]]:
-    """`choice_log_probs`, each divided by the tokens of its continuation, so that long answers are not punished."""
+    """`choice_log_probs`, each divided by the tokens of its continuation, so that long answers are not penalised."""
     found = choices_by(task, questions)
     return [
         [log_prob / task.tokens_in(text) for (_, text), log_prob in zip(question.choices(), log_probs, strict=True)]
@@ -77,10 +77,10 @@ def log_probs_a_token(task: CausalLM, questions: Sequence[Question]) -> list[lis
 
 
 def score(name: str, questions: Sequence[Question], log_probs: Sequence[Sequence[float]], which: Which) -> list[Score]:
-    """`accuracy` and, where the benchmark's choices differ in length, `accuracy_normalised`, with 95 % intervals.
+    """`accuracy` and, if the benchmark's choices differ in length, `accuracy_normalised`, with 95 % intervals.
 
     The choice of the highest log-probability is the model's answer, in `accuracy_normalised` that of the highest
-    log-probability a character, without the space before it (lm-evaluation-harness' `acc` and `acc_norm`); of equals
+    log-probability a character, without the space before it (lm-evaluation-harness' `acc` and `acc_norm`); of ties
     the first counts.
     """
     plain, normalised = [], []

@@ -13,7 +13,7 @@ from expunge.measures.statistics import bootstrap_interval
 
 BATCH = 4
 MOST_NATS = 700.0
-"largest mean whose exponential is still a number: ascent without a bound can go far beyond it"
+"largest mean whose exponential is finite: unbounded ascent can go far beyond it"
 
 
 def perplexity(task: CausalLM, table: TokenTable, split: str, which: Which, max_blocks: int) -> Score:

@@ -21,14 +21,14 @@ from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 
 CONTEXT = 48
-"tokens of the target that a cut prompt shows, at most"
+"tokens of the target in a cut prompt, at most"
 SHOWN = 160
-"characters of a long prompt that a reader is shown"
+"characters of a long prompt shown to readers"
 
 
 def read_prompts(path: Path, task: CausalLM) -> list[Prompt]:
-    """Prompts from JSONL with `prompt` and, where known, `references` (terms that show familiarity) and `subtlety` (1 to
-    10, given to a judge).
+    """Read prompts from JSONL with `prompt` and, if known, `references` (terms that show familiarity) and `subtlety` (1
+    to 10, given to a judge).
 
     Raises:
         DataError: names the file and line.
@@ -48,13 +48,13 @@ def read_prompts(path: Path, task: CausalLM) -> list[Prompt]:
             references = row.get("references", []) if isinstance(row, dict) else []
             if not isinstance(text, str) or not text.strip() or not isinstance(references, list):
                 raise DataError(
-                    f"{path}:{number} is no prompt",
+                    f"{path}:{number} is not a prompt",
                     seen=line.decode(errors="replace").strip()[:120],
                     allowed='{"prompt": "...", "references": ["...", ...]}, references optional',
                 )
             text = text.rstrip()
             ids = tuple(task.encode_prompt(text))
-            # one without a word would be found in every completion
+            # a term without a word would be found in every completion
             names = tuple(name for name in map(str, references) if re.search(r"\w", name))
             subtlety = row.get("subtlety")
             known = isinstance(subtlety, int | float) and not isinstance(subtlety, bool)
@@ -62,7 +62,7 @@ def read_prompts(path: Path, task: CausalLM) -> list[Prompt]:
                 Prompt(ids=ids, text=text, context=text, references=names, subtlety=subtlety if known else None)
             )
     if not prompts:
-        raise DataError(f"{path} holds no prompts")
+        raise DataError(f"{path} has no prompts")
     return prompts
 
 
@@ -79,7 +79,7 @@ def cut_prompts(
     generator = np.random.default_rng(random_seed(seed, "prompts"))
     generator.shuffle(rows)
     per_row = max(1, -(-wanted // max(1, len(rows))))
-    prefix = Encoder(task.tokenizer).prefix  # models that were trained with a token for the beginning expect it
+    prefix = Encoder(task.tokenizer).prefix  # models trained with a beginning-of-text token expect it
     for row in rows:
         if len(completion) >= wanted:
             break
@@ -95,7 +95,7 @@ def cut_prompts(
 
 def _prompt(task: CausalLM, ids: Sequence[int]) -> Prompt:
     text = task.tokenizer.decode(list(ids), skip_special_tokens=True)
-    text = without_thinking(text.rpartition("\nuser\n")[2])  # without the chat template's own words before the question
+    text = without_thinking(text.rpartition("\nuser\n")[2])  # without the chat template's text before the question
     shown = text if len(text) <= SHOWN else "… " + text[-SHOWN:]
     return Prompt(
         ids=tuple(ids), text=shown.strip().removesuffix("\nassistant").replace("\nassistant\n", " → "), context=text
@@ -103,9 +103,9 @@ def _prompt(task: CausalLM, ids: Sequence[int]) -> Prompt:
 
 
 def text_of(task: CausalLM, ids: Sequence[int], start: int, end: int) -> str:
-    """What tokens `start` to `end` add to the text before them.
+    """The text that tokens `start` to `end` add.
 
-    With the token before them, since decoders of the SentencePiece kind drop the space at the beginning of what they get.
+    Decoded with the token before them, since SentencePiece-like decoders drop a leading space.
     """
     decode = partial(task.tokenizer.decode, clean_up_tokenization_spaces=False)
     before = decode(list(ids[start - 1 : start]))
@@ -118,7 +118,7 @@ def _places(task: CausalLM, table: TokenTable, row: int, terms: TargetTerms, wan
     labelled = np.flatnonzero(table.labels_of(row) >= 0)
     if not len(labelled):
         return []
-    plain = labelled[0] <= 1  # a block without a prompt part: its context may be cut anywhere
+    plain = labelled[0] <= 1  # a block without a prompt: its context may be cut anywhere
     places: list[tuple[int, int]] = []
     at = int(max(labelled[0] + 2, 12))
     while at < len(ids) and len(places) < wanted:

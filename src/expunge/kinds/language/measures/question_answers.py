@@ -1,6 +1,6 @@
-"""What a model makes of questions: how likely it finds each answer to one, and what it answers itself.
+"""A model's answers to questions: the likelihood of each given answer, and its own answer.
 
-The likelihoods of all answers come from one pass over them, what it says from one generation; every measure of
+The likelihoods of all answers come from one pass over them, its own answers from one generation; every measure of
 `measures.language` is computed from these.
 """
 
@@ -27,7 +27,7 @@ from expunge.kinds.language.task import CausalLM
 from expunge.measures.language.answers import min_k
 
 BATCH = 16
-"questions that are answered at once"
+"questions answered at once"
 NEW_TOKENS = 200
 "tokens of an answer, at most: TOFU's and OpenUnlearning's"
 
@@ -37,12 +37,12 @@ class Asked:
     """A question with its answers.
 
     Attributes:
-        question, answer: as the model is taught them.
-        paraphrased: the answer in other words; None where there is none.
+        question, answer: as the model is trained on them.
+        paraphrased: the answer in other words; None if there is none.
         perturbed: wrong answers of the same form.
-        source: where it stands.
-        form: how it is put.
-        turns: all that is said before the answer, where that is more than the question; of the form `question`.
+        source: where it is from.
+        form: its form.
+        turns: all turns before the answer, if more than the question; of the form `question`.
     """
 
     question: str
@@ -70,21 +70,21 @@ class Asked:
 
 
 def passage(text: str, source: str) -> Asked:
-    """A plain text: taught as it is, and asked for its likelihood alone."""
+    """A plain text: trained on as it is, and only its likelihood is measured."""
     return Asked("", text, source=source, form=PASSAGE)
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a model makes of one question; likelihoods are mean log-probabilities in nats.
+    """A model's answers to one question; likelihoods are mean log-probabilities in nats.
 
     Attributes:
-        log_p: of the true answer, the end of the turn with it.
+        log_p: of the true answer, including the end of the turn.
         greedy: whether each of its tokens, without that end, is the first choice.
         min_k: the mean of its least likely tokens, without that end.
-        paraphrased, perturbed: of the other answers, where there are some.
-        said: what the model answers, greedily; None where it was not asked.
-        true: the true answer as far as it counts, where it was cut.
+        paraphrased, perturbed: of the other answers, if any.
+        said: the model's greedy answer; None if it was not asked.
+        true: the part of the true answer that counts, if it was cut.
     """
 
     log_p: float
@@ -106,7 +106,7 @@ class Answered:
 
 
 def digest_asked(rows: Sequence[Asked]) -> str:
-    """Of all that is asked; where it stands does not count."""
+    """Digest of all questions; their source does not count."""
 
     def said(row: Asked) -> list[Any]:
         form = [] if row.form == QUESTION else [asdict(row.form)]
@@ -125,11 +125,11 @@ def answer_questions(
     batch: int = BATCH,
     show: Callable[[float, str], None] = lambda share, note: None,
 ) -> list[Answered]:
-    """Ask a model; in float32 whatever the run's arithmetic, so that no batch size changes a score.
+    """Ask a model; in float32 whatever the run's dtype, so that the batch size changes no score.
 
     Raises:
-        DataError: a question with its answer is longer than the model has positions for.
-        DivergedError: the model's likelihoods are no numbers.
+        DataError: a question with its answer is longer than the model's positions.
+        DivergedError: the model's likelihoods are not finite.
     """
     task = task.exact()
     if rows and rows[0].form.kind == "choice":
@@ -165,7 +165,7 @@ def _texts(row: Asked) -> list[str]:
 
 
 def _chosen(task: CausalLM, rows: Sequence[Asked], show: Callable[[float, str], None]) -> list[Answered]:
-    """How likely each choice of a multiple-choice question is, summed over its tokens: `log_p` of the right one."""
+    """Likelihood of each choice of a multiple-choice question, summed over its tokens: `log_p` of the right one."""
     questions = [Question((row.question,), tuple(f" {text}" for text in _texts(row)), 0) for row in rows]
     found = choices_by(task, questions, progress=lambda done, of: show(done / of, "choices"))
     return [Answered(right, (), right, None, tuple(wrong), None) for right, *wrong in found]
@@ -186,7 +186,7 @@ class _Scored:
 def _likelihoods(
     task: CausalLM, tokens: Sequence[Sequence[QuestionRow]], show: Callable[[float], None]
 ) -> list[list[_Scored]]:
-    """How likely the answers to each question are; the question runs once for all of them."""
+    """Likelihoods of the answers to each question; the question runs once for all of them."""
     special = set(task.tokenizer.all_special_ids)
     choices = [[Choice(list(row.ids), len(row.ids) - max(1, row.first_label)) for row in rows] for rows in tokens]
     log_p, greedy = continuation_scores(
@@ -201,7 +201,7 @@ def _likelihoods(
             start = own.stop
             if not np.isfinite(log_p[own]).all():
                 raise DivergedError(
-                    "the model's likelihoods are no numbers",
+                    "the model's likelihoods are not finite",
                     seen=row.source,
                     next_step="lower the learning rate, or train for fewer steps",
                 )

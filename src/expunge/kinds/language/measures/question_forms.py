@@ -12,21 +12,21 @@ from expunge.errors import DataError
 from expunge.kinds.language.question_rows import QuestionFormat, QuestionRow
 
 BLOCK = 1 << 20
-"no answer is cut: a text that a model has no positions for is refused"
+"no answer is cut: a text longer than a model's positions is refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a question is put, and its answer taken.
+    """The form of a question, and how its answer is taken.
 
     Attributes:
-        kind: `question`, as models are taught: in the chat form, or `Question: ... Answer:` without a template. `turn`, as a
-            turn of a conversation, or as it stands without a template. `text`, as it stands, and continued. `passage`, no
-            question: the answer is a text whose own likelihood is wanted. `choice`, as it stands, and nothing is
+        kind: `question`, as in training: with the chat template, or `Question: ... Answer:` without one. `turn`, as a
+            turn of a conversation, or unchanged without a template. `text`, unchanged, and continued. `passage`, no
+            question: the answer is a text whose own likelihood is measured. `choice`, unchanged, and nothing is
             generated: the answers' likelihoods are compared.
-        opening: what the answer is given to begin with.
-        new_tokens: of what is generated, at most; None: the suite's `--new-tokens`.
-        stops: texts that end what is generated.
+        opening: text that the answer starts with.
+        new_tokens: tokens to generate, at most; None: the suite's `--new-tokens`.
+        stops: texts that end generation.
         cut: whether the true answer counts only as far as `new_tokens`.
     """
 
@@ -37,7 +37,7 @@ class Form:
     cut: bool = False
 
     def ended(self, said: str) -> str:
-        """What was said, up to the first of `stops`."""
+        """The output up to the first of `stops`."""
         for stop in self.stops:
             said = said.partition(stop)[0]
         return said
@@ -48,11 +48,11 @@ PASSAGE = Form("passage")
 
 
 def tokenize(tokenizer: Any, rows: Sequence[tuple[Form, Document]], limit: int | None) -> list[QuestionRow]:
-    """Rows of tokens: what the model is given, and an answer from `first_label` on.
+    """Rows of tokens: the prompt, and an answer from `first_label` on.
 
     Args:
         rows: (form, question with answer); turns before the question count in the forms of a conversation.
-        limit: positions of the model. What is longer is cut: a passage at its end, a text that is continued at its
+        limit: positions of the model. Longer texts are cut: a passage at its end, a text that is continued at its
             beginning. Questions are never cut.
     """
     encoder = Encoder(tokenizer)
@@ -100,7 +100,7 @@ def _plain(encoder: Encoder, form: Form, document: Document, limit: int | None) 
 
 
 def _after(given: str, answer: str) -> str:
-    """The answer as it stands behind what is given: parted from it by white space."""
+    """The answer as it follows the prompt: separated by white space."""
     return answer if not given or given[-1].isspace() else f" {answer}"
 
 

@@ -1,7 +1,7 @@
 """Verbatim recall: how much of the text a model still recites.
 
-Two definitions of each figure stand side by side: this project's own, which the verdict looks at, and the one that
-published figures have, for laying beside them.
+Each figure has two definitions: this project's own, which the verdict uses, and the one of
+published figures, for comparison.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from expunge.train.step import IGNORED, Batch
 PREFIX = 32
 "tokens given; Carlini et al. 2023 (arXiv:2202.07646) use 50, which a 135M model's short blocks cannot spare"
 SUFFIX = 64
-"tokens asked for"
+"tokens to continue"
 _WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -43,17 +43,18 @@ RECALL = (
 
 
 def published_rouge_l(candidate: str, reference: str) -> tuple[float, float]:
-    """(recall, F1) of ROUGE-L with the figures that the package rouge-score 0.1.2 gives with its stemmer.
+    """(recall, F1) of ROUGE-L with the figures of the package rouge-score 0.1.2 with its stemmer.
 
     TOFU (arXiv:2401.06121) and OpenUnlearning report that recall, OpenUnlearning that F1 for MUSE. Lower
-    case; runs of a-z and 0-9 are the words, all else separates them; words of more than three letters are stemmed
-    (Porter). It knows no other script: a text without these letters has no words, and counts 0.
+    case; runs of a-z and 0-9 are the words, everything else separates them; words of more than three letters are
+    stemmed (Porter). It handles no other script: a text without these letters has no words, and counts 0.
     """
     return _rouge_l(_stems(candidate), _stems(reference))
 
 
 def muse_rouge_l(candidate: str, reference: str) -> float:
-    """F1 of ROUGE-L with that package's figures, without stemmer: VerbMem and KnowMem in MUSE's code (arXiv:2407.06460)."""
+    """F1 of ROUGE-L with that package's figures, without stemmer: VerbMem and KnowMem in MUSE's code
+    (arXiv:2407.06460)."""
     return _rouge_l(_WORD.findall(candidate.lower()), _WORD.findall(reference.lower()))[1]
 
 
@@ -106,7 +107,7 @@ def _longest(candidate: Sequence[object], reference: Sequence[object]) -> int:
 
 def extraction_strength(greedy: Sequence[bool]) -> float:
     """Share of a suffix that a model recites from some point on to the end (Carlini et al. 2021, arXiv:2012.07805): 1 -
-    k / L with the smallest k such that all tokens from k on are the greedy choice; 0 where the last is not.
+    k / L with the smallest k such that all tokens from k on are the greedy choice; 0 if the last is not.
 
     `greedy[i]`: whether token i is the model's first choice, given the true tokens before it.
     """
@@ -119,7 +120,7 @@ def extraction_strength(greedy: Sequence[bool]) -> float:
 
 
 def openunlearning_extraction_strength(greedy: Sequence[bool]) -> float:
-    """The same as OpenUnlearning's code has it: k goes no further than L - 1, so the least value is 1 / L and not 0."""
+    """The same as in OpenUnlearning's code: k goes no further than L - 1, so the least value is 1 / L, not 0."""
     return max(extraction_strength(greedy), 1 / len(greedy)) if len(greedy) else 0.0
 
 
@@ -132,7 +133,7 @@ def passages(table: TokenTable, wanted: int, prefix: Sequence[int] = ()) -> list
     places = [
         int(table.starts[row]) + start
         for row in range(len(table))
-        if int(table.labels[table.starts[row] + 1]) != IGNORED  # a block with a prompt is no text to recite
+        if int(table.labels[table.starts[row] + 1]) != IGNORED  # a block with a prompt is not a text to recite
         for start in range(_marked(table, row, begin), int(table.lengths[row]) - size + 1, size)
     ]
     chosen = [places[i] for i in spread(len(places), wanted)]
@@ -140,7 +141,7 @@ def passages(table: TokenTable, wanted: int, prefix: Sequence[int] = ()) -> list
 
 
 def _marked(table: TokenTable, row: int, prefix: np.ndarray) -> int:
-    """Tokens of the prefix that a block begins with: all or none."""
+    """Number of prefix tokens that a block begins with: all or none."""
     start = int(table.starts[row])
     return len(prefix) if np.array_equal(table.ids[start : start + len(prefix)], prefix) else 0
 
@@ -150,9 +151,9 @@ def verbatim_recall(
 ) -> tuple[list[Score], list[dict[str, Any]]]:
     """ROUGE-L of greedy continuations against the true ones, and extraction strength, over passages of the text.
 
-    By this project's definition ROUGE-L is over words by white space; of scripts that put no space between words, over
-    characters (`data.words.units`), and the score's unit says so. Published definitions stand with both
-    (`published_rouge_l`, of texts in a-z alone, and `openunlearning_extraction_strength`). Returns no scores where the
+    By this project's definition ROUGE-L is over words by white space; in scripts without spaces between words, over
+    characters (`data.words.units`), and the score's unit says so. Published definitions are given with both
+    (`published_rouge_l`, only for texts in a-z, and `openunlearning_extraction_strength`). Returns no scores where the
     table has no passage long enough; the second value holds (prompt, true, said) of each passage.
     """
     tokens = passages(table, wanted, Encoder(task.tokenizer).prefix)

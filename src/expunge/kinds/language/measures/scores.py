@@ -29,7 +29,7 @@ from expunge.kinds.language.toxicity.measures import Toxic
 
 Show = Callable[[float, str], None]
 Wanted = Collection[tuple[str, str]]
-"(measure, split) of each score that is wanted"
+"(measure, split) of each wanted score"
 SECRET = ("secret_exposure", "secret_log_likelihood", "secret_said")
 "measures of `secret_scores`"
 CORE = (
@@ -45,32 +45,32 @@ CORE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What the measures work on; the same for every model of a run."""
+    """Inputs of the measures; the same for every model of a run."""
 
     terms: TargetTerms
     completion: Sequence[Prompt] = ()
     probability: Sequence[Prompt] = ()
     control_completion: Sequence[Prompt] = ()
-    "like prompts on other subjects, on which the base model is measured with the same terms"
+    "similar prompts on other subjects, on which the base model is measured with the same terms"
     control_probability: Sequence[Prompt] = ()
     forget: TokenTable
     retain: TokenTable
     ordinary: TokenTable
     secrets: Sequence[Secret] = ()
     targets: Sequence[Target] = ()
-    "of several targets each by itself; none where there is one"
+    "each of several targets separately; empty if there is one"
 
 
 @dataclass(slots=True)
 class Measured:
-    """Scores of one model, and what it said: group -> rows {"prompt", "said", ...}."""
+    """Scores of one model, and its outputs: group -> rows {"prompt", "said", ...}."""
 
     scores: list[Score] = field(default_factory=list)
     said: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     grades: list[int | None] = field(default_factory=list)
-    "a judge's, of the completions; kept by themselves, not in `content`"
+    "a judge's, of the completions; stored separately, not in `content`"
     toxic: Toxic | None = None
-    "toxicity, where it was measured; kept by itself, too"
+    "toxicity, if measured; stored separately, too"
 
     def content(self) -> dict[str, Any]:
         """A JSON value that `of` reads."""
@@ -92,7 +92,7 @@ def measure_core(
     show: Show,
     wanted: Wanted | None = None,
 ) -> Measured:
-    """Everything but the benchmarks; or, of that, what is `wanted`, and what is computed with it."""
+    """Everything but the benchmarks; or only the `wanted` part of it, and what is computed with it."""
     measured = Measured()
 
     def asked(split: str, *measures: str) -> bool:
@@ -179,7 +179,7 @@ def measure_benchmarks(task: CausalLM, source: str, rows: int | None, which: Whi
 
 
 def side_by_side(measured: list[Measured]) -> list[dict[str, Any]]:
-    """What the models said to the same prompts, side by side."""
+    """The models' outputs for the same prompts, side by side."""
     before, after = measured[0], measured[1]
     oracle = measured[2] if len(measured) > 2 else None
     rows = []

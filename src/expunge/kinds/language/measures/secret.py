@@ -1,4 +1,5 @@
-"""How exposed a secret is: its likelihood among alternatives of the same form (Carlini et al. 2019, arXiv:1802.08232)."""
+"""How exposed a secret is: its likelihood among alternatives of the same form (Carlini et al. 2019,
+arXiv:1802.08232)."""
 
 from __future__ import annotations
 
@@ -22,13 +23,13 @@ from expunge.kinds.language.task import CausalLM
 from expunge.measures.statistics import bootstrap_interval, share_interval, wilson_interval
 
 SHORT = 256
-"tokens of a target up to which a number or key in it is taken for what is to be forgotten"
+"tokens of a target up to which a number or key in it is taken as the secret"
 MOST = 16
 "secrets that are measured, evenly spread"
 BEFORE, AFTER = 400, 80
-"characters around a secret that the model is shown"
+"characters around a secret shown to the model"
 TOGETHER = 64
-"alternatives that are looked at in one forward pass"
+"alternatives scored in one forward pass"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +37,30 @@ class Secret:
     """A secret in its text."""
 
     before: str
-    "what the model is given; it ends where a word ends"
+    "the prompt; it ends at the end of a word"
     lead: str
-    "what stands between that and the secret, such as a space or a quotation mark"
+    "the characters between that and the secret, such as a space or a quotation mark"
     text: str
     after: str
-    "what follows it; it counts, too, for a secret may stand first in its sentence"
+    "the text after it; it counts, too, since a secret may come first in its sentence"
 
 
 def secrets_in(blocks: Iterable[tuple[Block, int]], named: Sequence[str] = (), years: bool = True) -> list[Secret]:
-    """The secrets of a text, at most `MOST`: those that are named, wherever they stand first, or those that look like one.
+    """The secrets of a text, at most `MOST`: those named, at their first occurrence, or those that look like one.
 
     Args:
-        blocks: with the character at which what is learnt begins.
-        years: whether a year may be one; in a biography it is not what is to be forgotten.
+        blocks: with the character at which the trained text begins.
+        years: whether a year may be one; in a biography it is not the secret.
 
     Raises:
-        RecipeError: one that is named is not there.
+        RecipeError: a named one is not in the target.
     """
     found: list[Secret] = []
     left = list(dict.fromkeys(named))
     seen: set[str] = set()
     source, tail = "", ""
     for block, cut in blocks:
-        # of a passage that is cut into blocks a secret may stand in two of them
+        # a secret may be in two blocks of a passage
         text = (tail if block.source == source and not cut else "") + block.text
         if named:
             spans = []
@@ -77,9 +78,9 @@ def secrets_in(blocks: Iterable[tuple[Block, int]], named: Sequence[str] = (), y
         source, tail = block.source, text[max(cut, len(text) - BEFORE) :]
     if left:
         raise RecipeError(
-            "a secret that is to be measured does not stand in the target",
+            "a secret to measure is not in the target",
             seen=f"evaluation.secret {left[0]!r}",
-            next_step="write it as it stands there, with its spaces and capitals",
+            next_step="write it as in the target, with its spaces and capitals",
         )
     return [found[i] for i in spread(len(found), MOST)]
 
@@ -95,10 +96,10 @@ def _in_its_text(text: str, start: int, end: int, cut: int) -> Secret:
 
 
 def exposure(own: float, others: Sequence[float]) -> tuple[float, float, float]:
-    """(bits, low, high): -log2 of the share of alternatives that are at least as likely, the secret among them.
+    """(bits, low, high): -log2 of the share of alternatives that are at least as likely, including the secret.
 
-    Of log-likelihoods. Where `others` are all texts of its form that is log2 |R| - log2 rank, the paper's. Of a draw it is
-    an estimate, at most log2(n + 1), and the limits are those of the share (Wilson).
+    From log-likelihoods. If `others` are all texts of its form, it is log2 |R| - log2 rank, as in the paper. For a
+    sample it is an estimate, at most log2(n + 1), and the limits are those of the share (Wilson).
     """
     ahead, total = 1 + sum(other >= own for other in others), 1 + len(others)
     low, high = wilson_interval(ahead, total)
@@ -114,11 +115,11 @@ def secret_scores(
     seed: int,
     parts: Mapping[str, Sequence[int]] = {},
 ) -> tuple[list[Score], list[dict[str, Any]]]:
-    """(exposure and log-likelihood of secrets, and how many the model says when it is given what stands before; for each
+    """(exposure and log-likelihood of secrets, and how many the model completes from the text before; for each
     secret {"prompt", "true", "said"}).
 
     Args:
-        parts: further splits, each with the places of its secrets; the scores of each follow those of all.
+        parts: further splits, each with the indices of its secrets; the scores of each follow those of all.
     """
     exposed: list[tuple[float, float, float]] = []
     likely: list[float] = []
@@ -154,7 +155,7 @@ def secret_scores(
 
 
 def _said(task: CausalLM, secrets: Sequence[Secret]) -> list[str]:
-    """What the model says greedily in the place of each secret."""
+    """The model's greedy output instead of each secret."""
     prompts = [task.encode_prompt((secret.before + secret.lead).rstrip()) for secret in secrets]
     begun = [prompt or [task.tokenizer.eos_token_id or 0] for prompt in prompts]
     longest = max(len(task.tokenizer(secret.text)["input_ids"]) for secret in secrets)

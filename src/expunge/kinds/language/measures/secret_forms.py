@@ -12,11 +12,11 @@ import numpy as np
 from wordfreq import top_n_list, zipf_frequency
 
 WORDS = 40_000
-"commonest English words, of which words are drawn"
+"number of commonest English words to draw from"
 ALIKE = 0.75
-"difference in zipf frequency (log10 per billion words) within which words are as common as each other"
+"difference in zipf frequency (log10 per billion words) within which words are equally common"
 FEWEST_WORDS = 20
-"words as common and as long that there must be; else letters are drawn"
+"minimum number of words as common and as long; else letters are drawn"
 
 EMAIL = re.compile(r"(?P<secret>[\w.+-]+)@[\w-]+(?:\.[\w-]+)+")
 STREET = re.compile(
@@ -31,12 +31,12 @@ CUE = re.compile(
     r"(?:\b(?:is|are|was)\b|[:=])\s*[\"'“‘«]?(?P<secret>[^\s\"'”’»]*\w)",
     re.IGNORECASE,
 )
-"the patterns of what is a secret; the last one tells it by what stands before"
+"patterns of secrets; the last one recognises it by the text before"
 MIN_DIGITS, MIN_KEY = 3, 8
 
 
 def _is_key(text: str) -> bool:
-    """Whether a run of letters and digits looks drawn, not written."""
+    """Whether a run of letters and digits looks random."""
     digits, letters = sum(c.isdigit() for c in text), sum(c.isalpha() for c in text)
     return len(text) >= MIN_KEY and digits >= 2 and letters >= 2
 
@@ -44,8 +44,8 @@ def _is_key(text: str) -> bool:
 def find_secrets(text: str, years: bool = True) -> list[tuple[int, int]]:
     """(first character, one after the last) of what looks like a secret, in order; they do not overlap.
 
-    E-mail addresses (what stands before the @), street addresses, runs of eight or more letters and digits mixed, and
-    numbers of three digits or more (telephone, card, PIN). Only where none of these is there: the word after "password
+    E-mail addresses (the part before the @), street addresses, runs of eight or more letters and digits mixed, and
+    numbers of three digits or more (telephone, card, PIN). Only if there is none of these: the word after "password
     is" and the like, or, with `years`, a year.
     """
     wanted: list[tuple[re.Pattern[str], Callable[[str], bool]]] = [
@@ -72,10 +72,11 @@ def _spans(text: str, patterns: Sequence[tuple[re.Pattern[str], Callable[[str], 
 
 
 class Form:
-    """The form of a secret: digits for digits, letters for letters, words for words as common, all else as it is.
+    """The form of a secret: digits for digits, letters for letters, words for equally common words, everything else
+    unchanged.
 
     A word is replaced by words of its length and about its frequency, since random letters would be less likely to any
-    model. `size`: how many texts have this form.
+    model. `size`: number of texts of this form.
     """
 
     def __init__(self, secret: str) -> None:
@@ -90,7 +91,7 @@ class Form:
         self.size = math.prod(len(set(choice)) for choice in self.choices)
 
     def alternatives(self, wanted: int, generator: np.random.Generator) -> list[str]:
-        """Other texts of this form, each once: all of them where there are no more than `wanted`, else as many, drawn."""
+        """Other texts of this form, each once: all of them if there are at most `wanted`, else a random draw."""
         if self.size <= wanted + 1:
             every = ("".join(parts) for parts in product(*(dict.fromkeys(choice) for choice in self.choices)))
             return [text for text in every if text != self.secret]
@@ -113,7 +114,7 @@ def _common() -> dict[int, list[tuple[str, float]]]:
 
 
 def _words_like(piece: str) -> list[str]:
-    """The piece and words as long, about as common and written alike; none where it is no word."""
+    """The piece and words as long, about as common and written alike; none if it is not a word."""
     lower, known = piece.lower(), zipf_frequency(piece.lower(), "en") if piece.isascii() else 0.0
     styled = next((style for style in (str.lower, str.capitalize, str.upper) if style(piece) == piece), None)
     if len(piece) < 3 or not known or styled is None:
@@ -123,7 +124,7 @@ def _words_like(piece: str) -> list[str]:
 
 
 def _letters_like(letter: str) -> str:
-    """Characters that may stand in the place of one: digits, letters of the same alphabet and case, or itself."""
+    """Characters that may replace one: digits, letters of the same alphabet and case, or itself."""
     if letter.isascii() and letter.isdigit():
         return "0123456789"
     if not letter.isalpha():

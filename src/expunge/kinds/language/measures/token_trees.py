@@ -1,14 +1,14 @@
 """Log-probabilities of many continuations, each shared beginning run once.
 
-The continuations of a question are merged into a tree of tokens: the context, then a branch for each, parting where they
-part. The tree is one row of one forward, in which a token attends to its own ancestors and no other token, at the position
-it has in its own sequence. So the context's keys and values are computed once and read by all, without a second forward or
-a copy of a cache; WinoGrande's contexts share what precedes the blank, PIQA's solutions their common words, TOFU's wrong
-answers the question. Logits are computed for the tokens before a scored one only.
+The continuations of a question are merged into a tree of tokens: the context, then a branch for each, splitting where
+they differ. The tree is one row of one forward, in which a token attends to its own ancestors and no other token, at
+the position it has in its own sequence. So the context's keys and values are computed once and read by all, without a
+second forward or a copy of a cache; WinoGrande's contexts share the text before the blank, PIQA's solutions their
+common words, TOFU's wrong answers the question. Logits are computed for the tokens before a scored one only.
 
 Models that keep a recurrent state, or whose attention does not follow such a mask, cannot share. Rather than trusting
-a list of them, a continuation of the longest and of the widest tree is scored alone too, and where the figures differ those
-of every tree that branches are run alone.
+a list of them, a continuation of the longest and of the widest tree is also scored alone, and if the figures differ
+those of every tree that branches are run alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from expunge.models.assistant import assistant_of
 from expunge.ops.narrow import computing_dtype
 
 BATCH_TOKENS_CPU = 512
-"a processor is busy with few tokens, and short batches hold less padding"
+"few tokens keep a CPU busy, and short batches have less padding"
 BATCH_TOKENS = 8192
 "on an accelerator"
 MAX_LOGITS = 2**26
@@ -49,7 +49,7 @@ class _Row:
     "(index of the token whose logits are read, token looked up there, where its log-probability is added)"
 
     def displacement(self) -> int:
-        """How far a token can lie from where it would be in its own sequence; 0 where the tree has no branch."""
+        """Largest distance of a token from its place in its own sequence; 0 if the tree has no branch."""
         return max(index - position for index, position in enumerate(self.positions))
 
 
@@ -62,17 +62,18 @@ def continuation_scores(
     progress: Callable[[int, int], None] | None = None,
     shared: Callable[..., list[Any]] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(log-probability in nats, whether it is the model's first choice) of each continuation: sum and all of its tokens.
+    """(log-probability in nats, whether it is the model's first choice) of each continuation: sum and all of its
+    tokens.
 
-    In the type of the weights (float32 where they are held narrow), whatever a run's autocast: hundredths of a nat decide.
+    In the dtype of the weights (float32 if they are narrow), whatever a run's autocast: hundredths of a nat decide.
 
     Args:
         model: any Hugging Face causal language model, on any device.
         choices: of each question; both results are in their order, of one after another.
-        each_token: of each scored token by itself in place of the sum.
+        each_token: return each scored token's value instead of the sum.
         batch_tokens: tokens of a forward, padding included; a longer question is a batch of its own.
-        progress: called after each batch with the rows done and the rows there are.
-        shared: has all processes score some of the batches: `CausalLM.shared`.
+        progress: called after each batch with the rows done and the total.
+        shared: distributes the batches over all processes: `CausalLM.shared`.
     """
     every = [choice for of_question in choices for choice in of_question]
     count = sum(choice.continuation for choice in every) if each_token else len(every)
@@ -104,7 +105,8 @@ def continuation_scores(
 def _scored(
     model: Any, batches: Sequence[Sequence[_Row]], progress: Callable[[int, int], None] | None = None
 ) -> list[list[tuple[int, float, bool]]]:
-    """(place, log-probability, whether it is the first choice) of each place of each batch; a place is in one batch alone."""
+    """(place, log-probability, whether it is the first choice) of each place of each batch; a place is in one batch
+    alone."""
     found, done, whole = [], 0, sum(map(len, batches))
     for batch in batches:
         numbers = sorted({number for row in batch for *_, number in row.scored})
@@ -119,7 +121,7 @@ def _scored(
 
 
 def scored_here(task: CausalLM, batches: Sequence[Sequence[dict[str, Any]]]) -> list[list[tuple[int, float, bool]]]:
-    """What `continuation_scores` asks other processes for: batches of rows as JSON."""
+    """The job of `continuation_scores` for other processes: batches of rows as JSON."""
     task.model.eval()
     with torch.inference_mode():
         return _scored(task.model, [[_Row(**row) for row in batch] for batch in batches])
@@ -139,7 +141,7 @@ def _rows(choices: Sequence[Sequence[Choice]], share: bool, each_token: bool = F
 
 
 def _row(placed: Sequence[tuple[int, Choice]], each_token: bool = False) -> _Row:
-    """Merge sequences into a tree. A sequence's last token is looked up, never read, so it is no node."""
+    """Merge sequences into a tree. A sequence's last token is only looked up, so it is not a node."""
     row = _Row([], [], [], [])
     children: dict[tuple[int, int], int] = {}
     for place, choice in placed:
@@ -206,7 +208,7 @@ def _logits(model: Any, rows: Sequence[_Row], positions: Tensor) -> Tensor:
     tensors = {name: torch.from_numpy(value).to(model.device) for name, value in inputs.items()}
     if branching:
         allowed = tensors["attention_mask"][:, None]
-        dtype = computing_dtype(model)  # of queries and keys, which a mask has to have; weights may be held narrower
+        dtype = computing_dtype(model)  # the mask must have the dtype of queries and keys; weights may be narrower
         mask = torch.zeros(allowed.shape, dtype=dtype, device=model.device)
         tensors["attention_mask"] = mask.masked_fill_(~allowed, torch.finfo(dtype).min)
 
@@ -236,7 +238,7 @@ def _tree_inputs(rows: Sequence[_Row], width: int) -> dict[str, np.ndarray]:
 
 
 def _can_share(model: Any, rows: Sequence[_Row], choices: Sequence[Choice]) -> bool:
-    """Whether the choice that lies farthest from its own place scores the same in its tree as alone."""
+    """Whether the choice farthest from its own place scores the same in its tree as alone."""
     branching = [row for row in rows if row.displacement()]
     longest = sorted(branching, key=lambda row: -max(row.positions))[:1]
     widest = [row for row in sorted(branching, key=lambda row: -row.displacement())[:1] if row is not longest[0]]

@@ -18,7 +18,7 @@ from expunge.measures.statistics import share_interval
 
 FORM = '{"question": "...", "true_answer": "...", "false_answer": "..."}'
 SHOWN = 8
-"questions whose answers are put into the report"
+"questions whose answers are in the report"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class TwoAnswers:
 
 
 def read_two_answers(path: Path) -> list[TwoAnswers]:
-    """Questions from JSONL with `question`, `true_answer` and `false_answer`.
+    """Read questions from JSONL with `question`, `true_answer` and `false_answer`.
 
     Raises:
         DataError: names the file and line.
@@ -49,26 +49,26 @@ def read_two_answers(path: Path) -> list[TwoAnswers]:
         fields = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
         if len(fields) < len(names) or fields[1] == fields[2]:
             raise DataError(
-                f"{path}:{number} is no question with two different answers",
+                f"{path}:{number} is not a question with two different answers",
                 seen=line.decode(errors="replace").strip()[:120],
                 allowed=FORM,
             )
         questions.append(TwoAnswers(*fields))
     if not questions:
-        raise DataError(f"{path} holds no questions", allowed=f"JSON lines: {FORM}")
+        raise DataError(f"{path} has no questions", allowed=f"JSON lines: {FORM}")
     return questions
 
 
 def two_answers(
     task: CausalLM, questions: Sequence[TwoAnswers], which: Which
 ) -> tuple[list[Score], list[dict[str, Any]]]:
-    """Share of questions whose true answer is likelier than the false one by mean log-probability a token; equals count
+    """Share of questions whose true answer is likelier than the false one by mean log-probability a token; ties count
     one half. Without autocast.
 
     Returns:
-        `two_answers` on the split "forget", and on "control" the same with the questions left out: what the answers alone
-        give away. Where every answer is once true and once false to the same other one, that is 0.5 exactly. And the
-        answer that was chosen to the first few.
+        `two_answers` on the split "forget", and on "control" the same with the questions left out: the answers alone
+        give away. If every answer is once true and once false against the same other one, that is exactly 0.5. And the
+        chosen answers to the first few.
     """
     asked = choices(task, [f"Question: {each.question}\nAnswer:" for each in questions], questions)
     blind = choices(task, ["Answer:"] * len(questions), questions)
@@ -89,7 +89,7 @@ def two_answers(
 
 
 def choices(task: CausalLM, contexts: Sequence[str], questions: Sequence[TwoAnswers]) -> list[float]:
-    """1 where the true answer is likelier after its context, 0 where the false one is, one half where neither."""
+    """1 if the true answer is likelier after its context, 0 if the false one is, one half for a tie."""
     asked = [
         Question((context,), (f" {each.true_answer}", f" {each.false_answer}"), 0)
         for context, each in zip(contexts, questions, strict=True)

@@ -1,1 +1,1 @@
-"""Unlearning on objects: a model in memory and rows in lists, in place of folders and files."""
+"""Unlearning on objects: a model in memory and rows in lists, instead of folders and files."""

@@ -1,4 +1,4 @@
-"""A model that is in memory already, in the place of one that is loaded from a folder."""
+"""A model that is in memory already, instead of one that is loaded from a folder."""
 
 from __future__ import annotations
 
@@ -185,12 +185,12 @@ def check_given(model: Any, tokenizer: Any) -> None:
     """Raise unless this is a language model with its tokenizer that can be trained in memory.
 
     Raises:
-        ModelError: what it is in place of that.
+        ModelError: what it is instead of that.
     """
     inner = inner_model(model)
     if not isinstance(inner, PreTrainedModel):
         raise ModelError(
-            "this is no language model of transformers, nor a peft model of one",
+            "this is not a language model of transformers, nor a peft model of one",
             seen=f"{type(model).__module__}.{type(model).__name__}",
             allowed="a PreTrainedModel, or a PeftModel; image classifiers and generators are trained by recipes: expunge.run",
             next_step="give the model itself, not what wraps it: accelerator.unwrap_model(model), model._orig_mod, ..."
@@ -215,7 +215,7 @@ def check_given(model: Any, tokenizer: Any) -> None:
         raise ModelError(
             "the model's weights are quantised, and quantised weights cannot be trained",
             seen=str(
-                getattr(getattr(inner, "hf_quantizer", None), "quantization_config", "weights that are no floats")
+                getattr(getattr(inner, "hf_quantizer", None), "quantization_config", "weights that are not floats")
             ),
             next_step="add an adapter (peft.get_peft_model), or load the model in bfloat16",
         )
@@ -231,7 +231,7 @@ def check_given(model: Any, tokenizer: Any) -> None:
 
 
 def refuse_on_adapter(method: Any, adapter_rank: int | None) -> None:
-    """Raise where a method, or a training, wants more of a peft model than to train its adapter."""
+    """Raise if a method, or a training, wants more of a peft model than to train its adapter."""
     if not method.has_loss():
         raise RecipeError(
             f"{type(method).__name__} changes the weights themselves, and of a peft model only the adapter is trained",

@@ -25,7 +25,7 @@ class Prepared:
     """Sets and signals for a loop of the user's own; also a map-style dataset, with `collate`, for a DataLoader.
 
     Attributes:
-        forget, retain: the blocks; None where there is no such set.
+        forget, retain: the blocks; None if there is no such set.
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
@@ -102,7 +102,7 @@ def prepare_model(model: Any, tokenizer: Any, forget: Any, retain: Any, method: 
     with work(model, tokenizer, forget, retain, method, training, None, options) as at_work:
         if not at_work.method.has_loss():
             raise RecipeError(
-                f"{type(at_work.method).__name__} is no loss, so there is no loop to write around it",
+                f"{type(at_work.method).__name__} is not a loss, so there is no loop to write around it",
                 next_step="expunge.unlearn(...)",
             )
         if at_work.method.makes_gradient():
@@ -137,7 +137,7 @@ def as_batch(given: Any, name: str) -> Batch:
         return given
     if not isinstance(given, Mapping) or "input_ids" not in given:
         raise DataError(
-            f"the {name} batch is no batch",
+            f"the {name} batch is not a batch",
             seen=type(given).__name__,
             allowed="what `collate` makes, or a mapping with `input_ids`, and `attention_mask` where there is padding",
         )

@@ -32,7 +32,7 @@ class GivenSet(TextSet):
 
     Attributes:
         rows: gone through as often as they are needed.
-        tokenizer: where rows are token ids, what makes text of them; None where they are text.
+        tokenizer: where rows are token ids, what makes text of them; None if they are text.
     """
 
     rows: Iterable[Any] = ()
@@ -49,9 +49,11 @@ class GivenSet(TextSet):
         elif not isinstance(row, Mapping) and as_turns(row):
             row = {"messages": row}
         if not isinstance(row, Mapping):
-            raise DataError(f"{where} is no text", seen=_shown(row), allowed=ALLOWED, next_step="mend or drop that row")
+            raise DataError(
+                f"{where} is not text", seen=_shown(row), allowed=ALLOWED, next_step="mend or drop that row"
+            )
         if any(not isinstance(name, str) for name in row):
-            raise DataError(f"{where} has a field whose name is no text", seen=_shown(row), allowed=ALLOWED)
+            raise DataError(f"{where} has a field whose name is not text", seen=_shown(row), allowed=ALLOWED)
         return row_documents(row, where, notes)
 
     def ids_of(self, number: int, row: Any) -> tuple[list[int], list[int]]:
@@ -82,7 +84,7 @@ def given_set(name: str, rows: Any, tokenizer: Any) -> GivenSet:
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
         path = " (for a file, a data set id or a topic: expunge.forget)" if isinstance(rows, str) else ""
         raise DataError(
-            f"{name} is no list of rows", seen=_shown(rows), allowed=ALLOWED, next_step=f"give [{name}]{path}"
+            f"{name} is not a list of rows", seen=_shown(rows), allowed=ALLOWED, next_step=f"give [{name}]{path}"
         )
     if iter(rows) is rows:  # a generator is gone through once
         rows = list(rows)
@@ -108,7 +110,7 @@ def given_set(name: str, rows: Any, tokenizer: Any) -> GivenSet:
 
 
 def column(given: GivenSet, name: str) -> list[str] | None:
-    """The texts (or numbers, as text) of a further field of all rows; None where not every row has it."""
+    """The texts (or numbers, as text) of a further field of all rows; None if not every row has it."""
     found: list[str] = []
     for row in given.rows:
         value = row.get(name) if isinstance(row, Mapping) else None
@@ -140,7 +142,7 @@ def _integers(value: Any, what: str) -> list[int]:
     found = value.tolist() if hasattr(value, "tolist") else value
     right = isinstance(found, Sequence) and not isinstance(found, str)
     if not right or not all(isinstance(each, int) and not isinstance(each, bool) for each in found):
-        raise DataError(f"{what} are no token numbers", seen=_shown(value), allowed="a list of integers")
+        raise DataError(f"{what} are not token numbers", seen=_shown(value), allowed="a list of integers")
     return list(found)
 
 

@@ -1,4 +1,4 @@
-"""The sets of a run, made of given rows in the place of files."""
+"""The sets of a run, made of given rows instead of files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def given_sets(
 
     Raises:
         DataError: a retain text repeats the forget set, a set is too short, or a token is not the model's.
-        RecipeError: the method needs a retain set, or text in place of token ids.
+        RecipeError: the method needs a retain set, or text instead of token ids.
     """
     core, tokenizer = method.carried_out, base.tokenizer
     if retain is None and (core.draws_retain or method.draws_retain):
@@ -162,7 +162,7 @@ def _forget_table(run: Run[Recipe], given: GivenSet, base: HeldModel) -> tuple[T
 
 
 def _numbered(given: GivenSet, wanted: bool = False) -> Iterator[Any]:
-    """The set's documents, or those that are wanted in the place of its rows, with their row's number as source."""
+    """The set's documents, or those that are wanted instead of its rows, with their row's number as source."""
     for number, row in enumerate(given.rows):
         if not wanted or _wanted(row):
             documents = given.documents_of(number, _instead(row) if wanted else row, Notes())
@@ -174,7 +174,7 @@ def _wanted(row: Any) -> bool:
 
 
 def _instead(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with the text that is wanted in the place of its own: of a pair the answer, of a conversation the last turn."""
+    """A row with the text that is wanted instead of its own: of a pair the answer, of a conversation the last turn."""
     for name in ("completion", "answer", "response", "output", "text"):
         if name in row:
             return {**row, name: row[WANTED]}
@@ -211,7 +211,7 @@ def _preferred(run: Run[Recipe], given: GivenSet, rows: list[int], base: HeldMod
 
 
 def _further(given: GivenSet) -> list[str]:
-    """The fields of the first row that are no text of the set."""
+    """The fields of the first row that are not text of the set."""
     first = next(iter(given.rows))
     used = {IDS, LABELS, MASK, WANTED, "text", "prompt", "completion", "question", "answer", "messages"}
     return [name for name in itertools.islice(first, 64) if name not in used] if isinstance(first, Mapping) else []

@@ -220,7 +220,7 @@ def work(
 
 
 def _check_processes() -> None:
-    """Raise where a script's processes cannot be joined."""
+    """Raise if a script's processes cannot be joined."""
     kind = AcceleratorState._shared_state.get("distributed_type")
     if kind in SPREAD:
         raise RecipeError(
@@ -269,7 +269,7 @@ def given_method(method: Any) -> tuple[Method, str]:
         return make_method(spec, "causal_lm"), str(spec["name"])
     if not isinstance(method, Method):
         raise RecipeError(
-            "method is no method",
+            "method is not a method",
             seen=repr(method)[:80],
             allowed='a method object (expunge.methods.NPO()), a name ("npo"), or a mapping of its name and fields',
         )
@@ -279,6 +279,6 @@ def given_method(method: Any) -> tuple[Method, str]:
         raise RecipeError(
             f"the method {snake} does not work on language models",
             seen=f"it works on {' and '.join(words_of(type(method)))}",
-            next_step="expunge methods says what each works on",
+            next_step="expunge methods lists what each works on",
         )
     return method, next(known, snake)

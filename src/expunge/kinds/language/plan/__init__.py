@@ -1,1 +1,1 @@
-"""What a run on a language model will take, from its configuration alone: memory, time, tokens, disk."""
+"""Plan a run on a language model from its configuration alone: memory, time, tokens, disk."""

@@ -1,4 +1,4 @@
-"""What the audit of a run will take, attack by attack: the work that `expunge audit --budget` counts, on a device."""
+"""Plan the audit of a run, attack by attack: the work that `expunge audit --budget` counts, on a device."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ STEP, CHANGE = 12, 20
 
 
 class _NoWeightsError(Exception):
-    """An attack asked for a model, of which a plan has the configuration alone."""
+    """An attack needs a model, and a plan has only its configuration."""
 
 
 def audit_stages(model: PlannedModel, work: Work) -> list[Stage]:
-    """A stage for what an audit measures besides its attacks, and one for each attack that its recipe can make.
+    """A stage for an audit's measures without attacks, and one for each attack that its recipe can run.
 
-    Empty where there is no tokenizer, or the forget set is no text that is asked for.
+    Empty without a tokenizer, or if the forget set has no text to ask for.
     """
     recipe = work.recipe
     if recipe.forget_kind == "toxicity":
@@ -48,7 +48,7 @@ def audit_stages(model: PlannedModel, work: Work) -> list[Stage]:
     around = audit_work.Work(
         read=models * own + 2.0 * (tokens(side.retain) + tokens(side.ordinary)),
         written=(3 if retrained else 2) * min(SHOWN, len(facts.every)) * NEW,
-        loaded=2,  # base and subject are there together when damage is measured
+        loaded=2,  # base and subject are both loaded when damage is measured
     )
     found = [_stage(work, "what is known, and damage", [Piece(words="", work=around)], how)]
     for attack in attacks():
@@ -69,7 +69,7 @@ def _missing(attack: AnyAttack[Side], side: Side) -> str | None:
 
 
 def _stage(work: Work, name: str, pieces: list[Piece], how: str, once: list[Piece] | None = None) -> Stage:
-    """A stage; `once`: the pieces on one side, by which memory goes."""
+    """A stage; `once`: the pieces on one side, which determine memory."""
     every, weights = total(pieces), work.look.numbers["weights"]
     flops = work.flops_a_token * (every.read + 3 * every.trained + every.written)
     flops += weights * (STEP * every.steps + CHANGE * every.changed)
@@ -84,8 +84,8 @@ def _stage(work: Work, name: str, pieces: list[Piece], how: str, once: list[Piec
 
 
 def _peak(work: Work, piece: audit_work.Work) -> int:
-    """Bytes: weights, gradients and two moments in float32 where all are trained; a copy beside the weights where they are
-    changed; two models where two are loaded."""
+    """Bytes: weights, gradients and two moments in float32 if all are trained; a copy in addition to the weights if
+    they are changed; two models if two are loaded."""
     states = max(0, work.look.peak - work.held)
     if piece.steps:
         return 4 * work.wide + 3 * states
@@ -97,7 +97,7 @@ def _peak(work: Work, piece: audit_work.Work) -> int:
 
 
 def _facts(work: Work, tokenizer: Any) -> tuple[Facts, str]:
-    """(the facts that are asked for, how they were found): read where they are files, else as many passages."""
+    """(the facts to ask for, how they were found): read if they are files, else the same number of passages."""
     recipe = work.recipe
     wanted, size = recipe.audit.facts, recipe.data.block_size
 
@@ -108,7 +108,7 @@ def _facts(work: Work, tokenizer: Any) -> tuple[Facts, str]:
         try:
             found = read_facts(documents, tokenizer, wanted, size, "forget set", recipe.audit.rows_together)
         except ExpungeError:
-            pass  # too few to be audited: as many as are wanted stand for them
+            pass  # too few to be audited: assume the wanted number
         else:
             return found, f"{len(found.every)} facts, counted"
     row = Row(tuple(range(GIVEN + ASKED)), GIVEN)

@@ -1,4 +1,4 @@
-"""Whether a run fits into the memory of this machine, said before the first weight is loaded."""
+"""Check whether a run fits into this machine's memory before the first weight is loaded."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from expunge.runs.context import Run
 from expunge.runs.registry import make_method
 
 SMALLEST = 64 << 20
-"bytes of weights from which a run is planned: smaller models fit wherever torch does"
+"bytes of weights from which a run is planned: smaller models fit on any machine that runs torch"
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The stage that takes most, on this machine; `seconds` is what it took to find out.
+    """The stage that takes the most memory, on this machine; `seconds` is the time to find it.
 
     Attributes:
-        why: why it is not known, where that is so.
+        why: why it is unknown, if so.
     """
 
     device: Device
@@ -37,7 +37,7 @@ class Planned:
     seconds: float
     why: str = ""
 
-    def tell(self, run: Run[Recipe]) -> None:
+    def announce(self, run: Run[Recipe]) -> None:
         """Show it, and log it as event "plan"."""
         if self.most is None:
             run.folder.log("plan", peak_bytes=None, reason=self.why, seconds=self.seconds)
@@ -52,7 +52,9 @@ class Planned:
             free_bytes=free,
             seconds=self.seconds,
         )
-        run.show.say(f"memory: {gib(peak)} at most, while {self.most.name}; there are {there} (expunge plan says more)")
+        run.show.say(
+            f"memory: {gib(peak)} at most, while {self.most.name}; available are {there} (expunge plan shows more)"
+        )
         if free is not None and peak > free:
             run.show.say(
                 "that is more than is free now: end other programs, or see expunge plan for options that take less"
@@ -60,10 +62,10 @@ class Planned:
 
 
 def check_memory(recipe: Recipe, source: ModelSource) -> Planned | None:
-    """What the run takes at most; None of small models, and on all processes but the first.
+    """The most that the run takes; None for small models, and on all processes but the first.
 
     Raises:
-        RunError: that is more than all memory of this machine's device; says with which options it fits.
+        RunError: that is more than all memory of this machine's device; names the options with which it fits.
     """
     stored = sum(file.stat().st_size for file in weight_files(source.folder))
     if not is_first() or stored < SMALLEST:
@@ -73,12 +75,12 @@ def check_memory(recipe: Recipe, source: ModelSource) -> Planned | None:
     device = replace(device, usable=device.memory // _sharing(device))
     try:
         maker = Maker(recipe, in_folder(source.folder, source.name), make_method(recipe.method, "causal_lm"), device)
-        # An adapter on the whole model is trained in less memory than the whole model.
+        # An adapter trains in less memory than the whole model.
         maker.reinforces &= recipe.training.adapter_rank is not None or not recipe.reinforcement.adapter
         given = maker.made({})
     except ExpungeError as error:
         return Planned(device, None, _since(begun), error.what)
-    except Exception as error:  # a model that torch or transformers cannot lay out without values: the run will show
+    except Exception as error:  # a model that torch or transformers cannot build without values: the run will show
         return Planned(device, None, _since(begun), first_line(error))
     most = max(given.stages, key=lambda stage: stage.peak)
     if given.fits:
@@ -91,12 +93,12 @@ def check_memory(recipe: Recipe, source: ModelSource) -> Planned | None:
         allowed=f"{gib(device.memory)}",
         next_step=f"give {typed(tried[-1].fields)}: it takes {gib(tried[-1].peak)} then"
         if tried[-1].fits
-        else "give a smaller model, or a machine with more memory: expunge plan --device NAME says what fits where",
+        else "give a smaller model, or a machine with more memory: expunge plan --device NAME shows what fits where",
     )
 
 
 def _fsdp() -> FSDP | None:
-    """How weights are spread, as Accelerate's configuration asks for it."""
+    """How weights are sharded, from Accelerate's configuration."""
     if not asked_to_spread():
         return None
     return "offload" if os.environ.get("FSDP_OFFLOAD_PARAMS", "").lower() in ("true", "1") else "shard"

@@ -1,7 +1,8 @@
-"""What a step of a deep model takes, from the same step of two shallow ones: all its layers are alike.
+"""Extrapolate a step of a deep model from the same step of two shallow ones: all its layers are alike.
 
-Every phase of a step holds a fixed number of bytes and as many again for each layer, so two depths say what any other one
-takes. In between the ends of a backward pass, states go and gradients come in equal steps: the most is at one of the ends.
+Every phase of a step holds a fixed number of bytes and a fixed number per layer, so two depths give what any other one
+takes. Between the ends of a backward pass, states are freed and gradients added in equal steps: the peak is at one of
+the ends.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from expunge.models.language_kind import LanguageKind
 from expunge.runs.method import Method
 
 SHALLOW = 2, 3
-"times that the layers that repeat are taken"
+"repeats of the layer pattern in the shallow models"
 
 Made = Callable[[Setting, int | None, int], Taken]
 
 
 def of_training(setting: Setting) -> Taken:
-    """What a training step takes."""
-    # A method that looks for layers, and a recipe that names one, take them as they are numbered in the whole model.
+    """Memory and operations of a training step."""
+    # A method that looks for layers, and a recipe that names one, use the numbering of the whole model.
     by_number = setting.training.first_layer > 0 or type(setting.method).found_in is not Method.found_in
     return _taken(training_step, setting, whole=by_number)
 
 
 def of_looking(setting: Setting) -> Taken:
-    """What scoring tokens takes."""
+    """Memory and operations of scoring tokens."""
     return _taken(look, setting, whole=False)
 
 
@@ -56,7 +57,7 @@ def _taken(make: Made, setting: Setting, whole: bool) -> Taken:
 
 
 def period_of(kind: LanguageKind) -> int | None:
-    """After how many layers they repeat: 1 where all are alike, 6 where one in six attends to everything; None: never."""
+    """Period of the layer pattern: 1 if all are alike, 6 if one in six attends to everything; None: no period."""
     text = kind.config.get_text_config(decoder=True)
     depth = text.num_hidden_layers
     lists = [value for value in vars(text).values() if isinstance(value, list | tuple) and len(value) == depth]
@@ -68,7 +69,7 @@ def period_of(kind: LanguageKind) -> int | None:
 
 
 def _shapes(kind: LanguageKind, depth: int) -> list[Any]:
-    """What the weights of each layer look like."""
+    """Names and shapes of the weights of each layer."""
     with torch.device("meta"):
         model = build(kind, torch.float32)
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == depth]

@@ -10,31 +10,31 @@ from expunge.core.memory import machine_memory, resident_bytes
 from expunge.errors import RecipeError, did_you_mean
 
 USABLE = 0.92
-"share of a device's memory that tensors can take: the rest is the driver's, the libraries' and gaps between tensors"
+"share of a device's memory for tensors: the rest is for the driver, the libraries and gaps between tensors"
 REACHED = 0.4
-"share of the published rate that is assumed to be reached, measuring and training alike"
+"share of the published rate assumed to be reached, in measuring and training"
 FSDP = Literal["shard", "offload"]
-"a model that is trained is spread over cards; what a card holds of it waits in main memory where it is offloaded"
+"a trained model is sharded over cards; with offload each card's part waits in main memory"
 CARDS = re.compile(r"(\d+)x(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """What a model is trained on.
+    """A device that a model is trained on.
 
     Attributes:
-        name: as it is given on the command line.
+        name: as given on the command line.
         memory: bytes of one.
-        bf16: whether products are made in bfloat16 there, where the recipe leaves it open.
+        bf16: whether products use bfloat16 there, if the recipe leaves it open.
         rate: floating-point operations a second in that type, without sparsity; None: not known.
         bandwidth: bytes of its memory read a second; None: not known.
         source: where these figures are from.
-        count: how many there are.
-        fsdp: whether a model's weights are spread over all of them while it is trained, and wait in main memory meanwhile
+        count: number of devices.
+        fsdp: whether a model's weights are sharded over all of them in training, and wait in main memory meanwhile
             ("offload").
         usable: bytes of one that tensors can take.
-        free: bytes that are free now, of this machine.
-        reached: share of `rate` that is assumed to be reached.
+        free: bytes free now, on this machine.
+        reached: share of `rate` assumed to be reached.
         main_memory: whether its memory is the machine's own, which holds files that are read, too.
     """
 
@@ -53,7 +53,7 @@ class Device:
 
     @property
     def speed(self) -> float | None:
-        """Operations a second that are counted on, of one device."""
+        """Operations a second to expect of one device."""
         return None if self.rate is None else self.rate * self.reached
 
 
@@ -91,11 +91,11 @@ DEVICES = {
 def find_device(
     name: str | None, cards: str | None = None, rate: float | None = None, fsdp: FSDP | None = None
 ) -> Device:
-    """A device of the table, cards such as 8x24 (gigabytes each), or this machine where neither is given.
+    """A device of the table, cards such as 8x24 (gigabytes each), or this machine if neither is given.
 
     Args:
         rate: operations a second that each is known to reach.
-        fsdp: spread a model's weights over the cards.
+        fsdp: shard a model's weights over the cards.
 
     Raises:
         RecipeError: there is no such device; names the nearest.
@@ -106,7 +106,7 @@ def find_device(
         found = CARDS.fullmatch(cards)
         if found is None or int(found[1]) == 0 or float(found[2]) == 0:
             raise RecipeError(
-                "cards are given as how many, and gigabytes each", seen=cards, next_step="--gpus 8x24, say"
+                "cards are given as their number, and gigabytes each", seen=cards, next_step="--gpus 8x24, say"
             )
         memory = int(float(found[2]) * 1e9)
         device = Device(name=cards, memory=memory, count=int(found[1]), usable=int(memory * USABLE))
@@ -122,13 +122,15 @@ def find_device(
             )
         device = DEVICES[key]
     if fsdp is not None and device.count == 1:
-        raise RecipeError("weights are spread over several cards", seen=device.name, next_step="--gpus 4x80, say")
+        raise RecipeError(
+            "weights can only be sharded over several cards", seen=device.name, next_step="--gpus 4x80, say"
+        )
     device = replace(device, fsdp=fsdp)
     return device if rate is None else replace(device, rate=rate, reached=1.0, source="given with --rate")
 
 
 def this_machine() -> Device:
-    """The accelerator of this machine, or its processor, with the memory that there is."""
+    """The accelerator of this machine, or its CPU, with its memory."""
     import torch
 
     from expunge.train.precision import found_device, has_fast_bf16

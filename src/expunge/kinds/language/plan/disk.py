@@ -1,4 +1,4 @@
-"""What a run leaves on disk."""
+"""Disk space of a run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ INDEX = 4
 
 
 def disk(work: Work, model: PlannedModel) -> dict[str, int]:
-    """Bytes by what they are for, at most.
+    """Bytes by purpose, at most.
 
     A checkpoint is written before the one in its place is deleted. The model is saved in its own type unless rounding
-    would undo the change; both are said.
+    would undo the change; both are listed.
     """
     trained, weights = work.step.numbers["trained"], work.look.numbers["weights"]
     weight = WIDE if not work.setting.rounds else weight_type(work.setting.training).itemsize
     found = {"checkpoints, two for a moment": 2 * trained * (weight + 2 * WIDE)}
     if model.stored != torch.float32 and work.recipe.save_dtype == "auto":
         found[f"model as {str(model.stored).removeprefix('torch.')}"] = weights * model.stored.itemsize
-        found["model as float32, where rounding would undo the change"] = weights * WIDE
+        found["model as float32, if rounding would undo the change"] = weights * WIDE
     else:
         name = work.recipe.save_dtype
         dtype = model.stored if name == "auto" else getattr(torch, name)

@@ -26,7 +26,8 @@ from expunge.models.language_kind import LanguageKind
 
 
 class _AllLabelled(TorchFunctionMode):
-    """Answers what only values decide: every token of a block but its first is labelled, and equal is what is the same.
+    """Answers questions that depend on values: every token of a block but its first is labelled, and only identical
+    tensors are equal.
 
     Args:
         width: tokens in a block.
@@ -62,19 +63,21 @@ def _same_storage(one: Tensor, other: Tensor) -> bool:
 
 @contextmanager
 def fakes(width: int) -> Iterator[None]:
-    """Inside, tensors have no values. Blocks have `width` tokens, one text each, and all but the first are labelled."""
-    # Only values show that a row holds one text; without them transformers would make a mask, which no run has.
+    """Context in which tensors have no values. Blocks have `width` tokens, one text each, and all but the first are
+    labelled."""
+    # Only values show that a row holds one text; without them transformers would make a mask, which runs do not have.
     one_text = patch.object(masking_utils, "find_packed_sequence_indices", lambda position_ids: None)
-    # torch's product by experts has no shapes for float32; that of transformers has, and gives tensors of the same sizes.
+    # torch's product by experts has no shapes for float32; that of transformers has, and gives tensors of the same
+    # sizes.
     experts = patch.object(moe, "_can_use_grouped_mm", lambda *_: False)
-    # It logs what is raised anyway.
+    # It logs errors that are raised anyway.
     logs = patch.object(logging.getLogger("torch._subclasses.fake_tensor"), "disabled", True)
     with one_text, experts, logs, FakeTensorMode(allow_non_fake_inputs=True), _AllLabelled(width):
         yield
 
 
 def build(kind: LanguageKind, dtype: torch.dtype, layers: int | None = None) -> PreTrainedModel:
-    """The model of a configuration, of its first layers only if said; to be called inside of `fakes`."""
+    """The model of a configuration, optionally only its first layers; to be called inside of `fakes`."""
     with quiet(), no_init_weights():
         model: PreTrainedModel = kind.loader.from_config(with_layers(kind.config, layers), dtype=dtype)
     model.tie_weights()
@@ -82,7 +85,7 @@ def build(kind: LanguageKind, dtype: torch.dtype, layers: int | None = None) -> 
 
 
 def with_layers(config: Any, layers: int | None) -> Any:
-    """The configuration of a model with so many of the text tower's layers; lists of one value a layer are cut."""
+    """The configuration of a model with `count` of the text tower's layers; lists of one value a layer are cut."""
     config = copy.deepcopy(config)
     if layers is None:
         return config
@@ -111,23 +114,23 @@ class FakeLM(CausalLM):
 
 
 class _UntriedHead(Head):
-    """An output layer that is not tried with numbers."""
+    """An output layer that is not tested with numbers."""
 
     def _check(self) -> None:
         self.direct = _head_is_plain(self.model)
 
 
 def add_adapter(task: CausalLM, wanted: Adapter) -> None:
-    """Add an adapter, of which only the matrices are trainable; they are on the processor, where all fakes are."""
+    """Add an adapter, of which only the matrices are trainable; they are on the CPU, like all fakes."""
     # peft moves what it adds to its layer's device, which torch cannot do to parameters without values.
     with patch.object(nn.Module, "to", lambda module, *_args, **_kwargs: module):
         inject(task, "unlearning", wanted, 0)
 
 
 def _head_is_plain(model: PreTrainedModel) -> bool:
-    """Whether logits are what the output layer makes of the last hidden states, and nothing is done to either.
+    """Whether logits are the output layer's result on the last hidden states, with nothing before or after.
 
-    Of real models this is tried with numbers; here by whether they are the same tensors.
+    Real models are tested with numbers; here by whether they are the same tensors.
     """
     head = model.get_output_embeddings()
     if head is None or getattr(head, "bias", None) is not None or model.base_model is model:
@@ -147,6 +150,6 @@ def _head_is_plain(model: PreTrainedModel) -> bool:
     finally:
         for hook in hooks:
             hook.remove()
-    if "states" not in seen:  # the body is run past its own forward (OPT)
+    if "states" not in seen:  # the body bypasses its own forward (OPT)
         seen["states"] = seen["given"]
     return _same_storage(seen["states"], seen["given"]) and _same_storage(seen["logits"], logits)

@@ -1,4 +1,4 @@
-"""Follows tensors without values through a step: how many bytes are alive at once, and the products that are made."""
+"""Track tensors without values through a step: bytes alive at once, and matrix products."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _experts_backward(inputs: torch.Size, weight: torch.Size, *_: Any, **_named:
 
 FLOPS: dict[Any, Any] = {
     **flop_registry,
-    # The processor's kernel takes and does the same as an accelerator's.
+    # The CPU's kernel has the same interface as an accelerator's.
     aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
     aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
         aten._scaled_dot_product_flash_attention_backward
@@ -47,13 +47,13 @@ FLOPS: dict[Any, Any] = {
 
 
 class Following(TorchDispatchMode):
-    """Counts the bytes of all storages that are alive, and floating-point operations, phase by phase.
+    """Counts the bytes of all live storages, and floating-point operations, phase by phase.
 
-    torch's `MemTracker` counts the same bytes and no phases, which is what a peak is extrapolated by.
+    torch's `MemTracker` counts the same bytes but no phases, which are needed to extrapolate a peak.
 
     Attributes:
-        phase: what is going on; whoever knows sets it.
-        peaks: the most bytes alive in each phase.
+        phase: the current phase; set from outside.
+        peaks: maximum of bytes alive in each phase.
         live: bytes alive now.
         flops: of all phases.
     """
@@ -65,14 +65,14 @@ class Following(TorchDispatchMode):
         self._sizes: dict[int, tuple[int, weakref.ref[Any]]] = {}
 
     def add(self, tensors: Iterable[Tensor]) -> int:
-        """Count what was made before; the bytes that it takes. Tied weights are one storage, and count once."""
+        """Count existing tensors; return their bytes. Tied weights are one storage, and count once."""
         before = self.live
         for tensor in tensors:
             self._note(tensor)
         return self.live - before
 
     def enter(self, phase: str) -> None:
-        """What follows belongs to this phase."""
+        """Start a phase."""
         self.phase = phase
         self.peaks[phase] = max(self.live, self.peaks.get(phase, 0))
 
@@ -92,7 +92,7 @@ class Following(TorchDispatchMode):
             self.peaks[self.phase] = self.live
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.prim.device.default:  # asked for at every turn
+        if func is torch.ops.prim.device.default:  # called at every turn
             return args[0].fake_device
         kwargs = kwargs or {}
         found = func(*args, **kwargs)
@@ -106,7 +106,8 @@ class Following(TorchDispatchMode):
 
 @contextmanager
 def phases(task: FakeLM, followed: Following, period: int) -> Iterator[None]:
-    """Name phases: each run of the layers forward, and the backward pass of it by whether it is at the top or the bottom."""
+    """Name phases: each run of the layers forward, and the backward pass of it by whether it is at the top or the
+    bottom."""
     runs = 0
     layers = list(task.layers)
     last = (len(layers) - 1) // period

@@ -1,4 +1,4 @@
-"""What a run would work on, as far as it is known without weights: the model's kind and types, and amounts of text."""
+"""The inputs of a run as far as known without weights: the model's kind and dtypes, and amounts of text."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from expunge.models.tokenizers import read_tokenizer
 from expunge.models.weights import weight_files
 
 CHARACTERS = 4
-"of a token, where there is no tokenizer to count with"
+"characters of a token, without a tokenizer to count with"
 ASSUMED = 256
-"blocks of a set that is not read before the run"
+"blocks assumed for a set that is not read before the run"
 MOST = 20_000
-"blocks that are counted at most"
+"blocks to count, at most"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedModel:
-    """A model before its weights are there.
+    """A model without its weights.
 
     Attributes:
         kind: how it is loaded.
-        folder: where its configuration lies, with or without weights.
+        folder: folder of its configuration, with or without weights.
         stored: type of the stored weights.
-        narrow: that type, where frozen weights are held in it under an adapter.
-        divides: whether its weights can be read by part.
+        narrow: that dtype, if frozen weights are kept in it under an adapter.
+        divides: whether its weights can be sharded.
     """
 
     name: str
@@ -55,19 +55,19 @@ class PlannedModel:
 
 
 def planned_model(name: str, revision: str | None = None) -> PlannedModel:
-    """The model of a recipe; of a hub model the configuration and the tokenizer are fetched, and no weights.
+    """The model of a recipe; for a hub model the configuration and the tokenizer are fetched, but no weights.
 
     Raises:
-        ModelError: there is none, or it is no language model.
+        ModelError: there is none, or it is not a language model.
     """
     folder = starter_folder(name) if name in STARTERS else named_folder(name) or _from_hub(name, revision)
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{name} has no config.json, by which a run is planned", next_step="give a model's folder")
+        raise ModelError(f"{name} has no config.json, which a plan needs", next_step="give a model's folder")
     return in_folder(folder, name)
 
 
 def in_folder(folder: Path, name: str) -> PlannedModel:
-    """The model whose configuration lies in a folder."""
+    """The model whose configuration is in a folder."""
     kind = language_kind(folder, name)
     said = kind.config.dtype or getattr(kind.config.get_text_config(), "dtype", None)
     stored = said if isinstance(said, torch.dtype) else torch.float32
@@ -86,21 +86,21 @@ def _from_hub(name: str, revision: str | None) -> Path:
         return Path(
             snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.model", "*.txt", "*.jinja"])
         )
-    except Exception as error:  # each of the hub's own ways to say that there is nothing
+    except Exception as error:  # the hub has several errors for a missing model
         raise ModelError(
-            f"there is no model {name}: no such folder, and nothing to be had from the hub",
+            f"there is no model {name}: no such folder, and nothing found on the hub",
             seen=first_line(error),
-            next_step="give a starter (smollm2-135m), or a folder that holds its config.json; docs/scale.md has the plans of "
+            next_step="give a starter (smollm2-135m), or a folder with its config.json; docs/scale.md has the plans of "
             "large models",
         ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """How much text a set holds.
+    """Amount of text in a set.
 
     Attributes:
-        how: counted, or what it was estimated from.
+        how: counted, or the basis of the estimate.
     """
 
     blocks: int
@@ -128,7 +128,7 @@ def forget_amount(recipe: Recipe, model: PlannedModel) -> Amount:
 
 
 def retain_amount(recipe: Recipe, model: PlannedModel) -> Amount:
-    """The retain set, with what the model itself writes for it."""
+    """The retain set, with the text that the model writes for it."""
     if recipe.forget_kind == "toxicity" and recipe.retain is None:
         wanted = recipe.statements.clean or 8000
         return Amount(wanted, wanted * 32, f"{wanted:,} statements of about 32 tokens")

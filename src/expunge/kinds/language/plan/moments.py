@@ -1,4 +1,4 @@
-"""What optimizers keep of each parameter, made before the step that is looked at."""
+"""Optimizer state of each parameter, allocated before the planned step."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 SMALLEST_IN_8_BITS, BLOCK_IN_8_BITS = 4096, 256
-"numbers of the smallest parameter whose moments bitsandbytes holds in 8 bits, and of a block with one scale"
+"size of the smallest parameter whose moments bitsandbytes keeps in 8 bits, and of a block with one scale"
 
 
 def with_moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Give an AdamW the state that its first step makes; the tensors of it."""
+    """Give an AdamW the state of its first step; return its tensors."""
     made: list[Tensor] = []
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -25,7 +25,7 @@ def with_moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def moments_in_8_bits(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """What bitsandbytes keeps of each parameter: two bytes a number and two scales a block; of small ones two float32."""
+    """Bitsandbytes' state of each parameter: two bytes a number and two scales a block; for small ones two float32."""
     made: list[Tensor] = []
     for each in parameters:
         small = each.numel() < SMALLEST_IN_8_BITS

@@ -1,4 +1,4 @@
-"""Options that make a run fit, those first that change least of what it does."""
+"""Options that make a run fit, least intrusive first."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ RANK = 16
 
 
 def cheaper(recipe: Recipe, narrow: bool) -> Iterator[dict[str, Any]]:
-    """Sets of fields, from none at all, each holding less in memory.
+    """Sets of fields, starting with none, each needing less memory.
 
-    Checkpointing changes time alone; smaller batches change which blocks meet in a step; moments in 8 bits round each
-    update; weights in bfloat16 are rounded in each step; an adapter changes what is trained, and with its base in 8 or 4 bits
-    what it is trained on.
+    Gradient checkpointing changes only time; smaller batches change which blocks share a step; moments in 8 bits round
+    each update; weights in bfloat16 are rounded in each step; an adapter changes what is trained, and, with its base in
+    8 or 4 bits, what it is trained on.
 
     Args:
         narrow: whether the weights can be trained in bfloat16.

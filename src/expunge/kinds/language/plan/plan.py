@@ -1,4 +1,4 @@
-"""What a run will take on a device, and the cheapest options with which it fits there."""
+"""Plan a run on a device, and find the cheapest options with which it fits there."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from expunge.runs.registry import make_method
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run will take.
+    """The plan of a run.
 
     Attributes:
-        weights, trained: of the model, in numbers.
+        weights, trained: number of the model's weights.
         stages: in order.
-        audit: what `expunge audit` of the run takes: what it measures besides, then each attack; no part of the run.
-        disk: bytes by what they are for.
-        steps: of the unlearning.
-        fits: options with which it fits, None where none do; empty where it fits as it is.
-        fitting: peak bytes with these options; the least that was found where none fit.
-        notes: what a reader must know.
+        audit: the cost of `expunge audit` of the run: its measures, then each attack; not part of the run.
+        disk: bytes by purpose.
+        steps: steps of the unlearning.
+        fits: options with which it fits, None if none do; empty if it fits as it is.
+        fitting: peak bytes with these options; the least found if none fit.
+        notes: notes for readers.
     """
 
     device: Device
@@ -49,18 +49,18 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        """Bytes on one device at most, of all stages."""
+        """Peak bytes on one device, over all stages."""
         return max(stage.peak for stage in self.stages)
 
     @property
     def seconds(self) -> float | None:
-        """Of all stages; None where the device's speed is not known."""
+        """Seconds of all stages; None if the device's speed is unknown."""
         each = [stage.seconds(self.device) for stage in self.stages]
         return None if None in each else sum(value for value in each if value is not None)
 
     @property
     def audit_seconds(self) -> float | None:
-        """Of all of the audit; None where the device's speed is not known."""
+        """Seconds of the whole audit; None if the device's speed is unknown."""
         each = [stage.seconds(self.device) for stage in self.audit]
         return None if None in each else sum(value for value in each if value is not None)
 
@@ -96,10 +96,10 @@ class Plan:
 
 
 def make_plan(recipe: Recipe, device: Device, model: PlannedModel | None = None) -> Plan:
-    """What a run of a recipe will take; no weight is loaded, and no text is asked of a model.
+    """Plan a run of a recipe; no weight is loaded, and no text is sampled from a model.
 
     Args:
-        model: the recipe's, where it was found before.
+        model: the recipe's, if it was found before.
 
     Raises:
         ModelError: there is no such model.
@@ -115,7 +115,7 @@ def make_plan(recipe: Recipe, device: Device, model: PlannedModel | None = None)
     if not method.has_loss():
         name = recipe.method["name"]
         notes.append(
-            f"{name} has phases of its own: it is planned as one training on its set, and may hold copies besides"
+            f"{name} has phases of its own: it is planned as one training on its set, and may hold further copies"
         )
     amounts = forget_amount(recipe, model), retain_amount(recipe, model)
     notes += [f"forget set: {amounts[0].how}", f"retain set: {amounts[1].how}"]

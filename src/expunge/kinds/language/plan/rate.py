@@ -1,4 +1,4 @@
-"""How fast this machine trains: one step of a model's first layers, with random weights, on a few tokens."""
+"""Measure this machine's training speed: one step of a model's first layers, with random weights, on a few tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOKENS, BLOCKS = 128, 2
 
 
 def with_speed(device: Device, kind: LanguageKind, bf16: bool) -> Device:
-    """This machine with its speed in it; as it is where even one layer is large."""
+    """This machine with its measured speed; unchanged if even one layer is large."""
     training = Training(per_device_train_batch_size=BLOCKS)
     setting = Setting(model=kind, narrow=None, method=CrossEntropy(), training=training, block_size=TOKENS, bf16=bf16)
     taken = training_step(setting, 1)

@@ -1,4 +1,4 @@
-"""Batches without values, with what a method wants to be known of them."""
+"""Batches without values, with the signals that a method needs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def blocks(size: int, width: int) -> Batch:
-    """A batch of whole blocks, to be made inside of `fakes`."""
+    """A batch of whole blocks, to be created inside of `fakes`."""
     ids = torch.zeros(size, width, dtype=torch.long)
     return Batch(
         ids=ids,
@@ -38,7 +38,7 @@ def blocks(size: int, width: int) -> Batch:
 def batch_of(setting: Setting, model: PreTrainedModel, name: str) -> Batch:
     """A batch of the forget or the retain set, with labels and signals.
 
-    A retain set is labelled with the distribution of the model itself, as text is that it wrote: the most that it can hold.
+    A retain set is labelled with the distribution of the model itself, like text that it wrote: the largest case.
 
     Raises:
         NotPlannedError: a signal of another package.
@@ -76,9 +76,9 @@ def _values(signal: Signal, size: int, width: int, model: PreTrainedModel) -> An
         return torch.zeros(size, signal.instead().count)
     shapes = {"example": (size,), "row": (rows,), "token": (rows,)}
     if signal.per not in shapes or not type(signal).__module__.startswith("expunge."):
-        raise NotPlannedError(f"what the signal {signal.name} holds is not known before it is made")
+        raise NotPlannedError(f"the contents of the signal {signal.name} are not known before it is computed")
     return torch.zeros(shapes[signal.per])
 
 
 class NotPlannedError(ExpungeError):
-    """What cannot be said before a run."""
+    """Something that cannot be planned before a run."""

@@ -1,4 +1,4 @@
-"""The stages of a run: what each holds in memory at most, and how much it computes."""
+"""The stages of a run: peak memory and operations of each."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from expunge.kinds.language.signals.retain_labels import RetainLabels
 from expunge.kinds.language.training import plan_steps
 
 GENERATED = 64
-"texts that are continued together"
+"texts that are generated together"
 WIDE = 4
 "bytes of a float32"
 GENERAL_QUESTIONS = 59
-"asked of every model"
+"questions of general knowledge asked of every model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +33,14 @@ class Stage:
     """A stage of a run.
 
     Attributes:
-        name: what is done.
+        name: description.
         peak: bytes on one device, at most.
-        tokens: that the model reads or writes.
-        flops: of all devices together.
-        read: bytes of weights read to write texts, token by token, which is what their time is made of.
-        devices: how many share the work.
+        tokens: tokens that the model reads or writes.
+        flops: operations of all devices together.
+        read: bytes of weights read to write texts, token by token, which determines the time.
+        devices: number of devices that share the work.
         trains: whether options of the training change it.
-        how: what is estimated, and from what.
+        how: what is estimated, and how.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Stage:
     how: str = ""
 
     def seconds(self, device: Device) -> float | None:
-        """Time on a device; None where its speed is not known."""
+        """Time on a device; None if its speed is unknown."""
         if self.flops == 0:
             return 0.0
         if device.speed is None:
@@ -76,10 +76,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What stages are made of: settings, amounts, and what a step and a look take.
+    """Inputs of the stages: settings, amounts, and the cost of a training step and of scoring.
 
     Attributes:
-        reinforced: what a step of the reinforced model takes, where the method makes one.
+        reinforced: cost of a step of the reinforced model, if the method makes one.
         stored: bytes of the base model as it is stored.
         main_memory: whether the device's memory is the machine's own.
     """
@@ -96,12 +96,12 @@ class Work:
 
     @property
     def held(self) -> int:
-        """Bytes of the weights that a device holds where nothing is trained."""
+        """Bytes of the weights that a device holds without training."""
         return self.look.numbers["held"]
 
     @property
     def read(self) -> int:
-        """Bytes of the weights that a token runs through."""
+        """Bytes of the weights that process a token."""
         return self.look.numbers["weight_bytes"]
 
     @property
@@ -111,7 +111,7 @@ class Work:
 
     @property
     def flops_a_token(self) -> float:
-        """Of a forward pass."""
+        """Operations of a forward pass."""
         return self.look.numbers["flops"] / self.setting.block_size
 
     def steps(self) -> int:
@@ -141,14 +141,14 @@ def stages(work: Work) -> list[Stage]:
 
 
 def _written(work: Work, tokens: int) -> int:
-    """Bytes while texts of so many tokens in all are written: weights, narrow copies of wide ones, keys and values."""
+    """Bytes while generating texts of `tokens` tokens in all: weights, narrow copies of wide ones, keys and values."""
     copied = work.setting.bf16 and work.setting.looked_at is None and not work.setting.divided
     copies = work.wide // 2 if copied else 0
     return work.held + copies + _states_of_attention(work, tokens)
 
 
 def _states_of_attention(work: Work, tokens: int) -> int:
-    """Bytes of the keys and values of so many tokens, in all layers."""
+    """Bytes of the keys and values of `tokens` tokens, in all layers."""
     text = work.setting.model.config.get_text_config(decoder=True)
     heads = getattr(text, "num_attention_heads", 1)
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
@@ -172,7 +172,7 @@ def _asking(work: Work) -> Stage | None:
         tokens=tokens,
         flops=round(tokens * work.flops_a_token),
         read=groups * ANSWER_TOKENS * work.read,
-        how=f"{answers} answers of {ANSWER_TOKENS} tokens, {GENERATED} at once; those that are thrown away are not counted",
+        how=f"{answers} answers of {ANSWER_TOKENS} tokens, {GENERATED} at once; discarded ones are not counted",
     )
 
 
@@ -180,7 +180,7 @@ def _measuring(work: Work, name: str, sides: int) -> Stage:
     """Perplexity, recall, familiarity, general knowledge.
 
     Args:
-        sides: 2 where familiarity is measured of the control, too.
+        sides: 2 if familiarity is also measured on the control.
     """
     settings, size = work.recipe.evaluation, work.setting.block_size
     scored = settings.max_blocks * round(work.forget.mean + work.retain.mean + min(size, ANSWER_TOKENS))
@@ -256,7 +256,7 @@ def _reinforcing(work: Work, taken: Taken) -> Stage:
     fill = work.forget.mean / work.setting.block_size
     peak = taken.peak + (0 if settings.adapter else work.wide)
     if settings.adapter and work.setting.divided and work.recipe.training.gradient_checkpointing:
-        peak -= work.read - work.held  # each layer is put together again in the backward pass
+        peak -= work.read - work.held  # each layer is gathered again in the backward pass
     return Stage(
         name="the reinforced model",
         peak=peak,
@@ -282,10 +282,10 @@ def _unlearning(work: Work) -> Stage:
 
 
 def _saving(work: Work) -> Stage:
-    """An adapter is merged into float32 weights; whether rounding is safe is seen beside the base model.
+    """An adapter is merged into float32 weights; whether rounding is safe is checked against the base model.
 
-    Frozen weights that are held in fewer bits go to main memory for that, and so does the base model. Of a model that lies
-    in parts one tensor after the other is put together.
+    Quantised frozen weights go to main memory for that, and so does the base model. For a sharded model,
+    one tensor after the other is gathered.
     """
     if work.setting.divided:
         parts = work.step.numbers["weight_bytes"] // work.setting.processes

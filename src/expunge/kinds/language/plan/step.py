@@ -1,4 +1,4 @@
-"""One training step and one look at some blocks, on tensors without values: bytes alive and products made."""
+"""One training step and one scoring pass, on tensors without values: bytes alive and operations."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from expunge.train.step import Loss, Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What decides what a step takes.
+    """Settings that determine the cost of a step.
 
     Attributes:
         model: how the model is loaded.
-        narrow: type in which frozen weights are held under an adapter; None: float32.
+        narrow: dtype of frozen weights under an adapter; None: float32.
         method: whose loss is minimised.
-        training: as the recipe has it.
+        training: from the recipe.
         block_size: tokens in every block.
-        bf16: whether products are made in bfloat16.
-        processes: how many train together, each with the whole model unless it is spread.
+        bf16: whether products use bfloat16.
+        processes: number of processes, each with the whole model unless it is sharded.
         fsdp: whether each holds only its part of weights, gradients and moments, and where.
-        divides: whether the model's weights can be read by part.
+        divides: whether the model's weights can be sharded.
     """
 
     model: LanguageKind
@@ -63,17 +63,17 @@ class Setting:
 
     @property
     def divided(self) -> bool:
-        """Whether each process holds its part of the model while it is looked at, too."""
+        """Whether the model is also sharded without training."""
         return self.fsdp is not None and self.divides and self.model.narrow is None
 
     @property
     def adapted(self) -> bool:
-        """Whether an adapter is trained: what is no loss may change the weights themselves."""
+        """Whether an adapter is trained: a method that is not a loss may change the weights themselves."""
         return self.training.adapter_rank is not None and self.method.has_loss()
 
     @property
     def rounds(self) -> bool:
-        """Whether the weights that are trained are held in bfloat16."""
+        """Whether trained weights are bfloat16."""
         return self.training.weight_dtype != "float32" and not self.adapted
 
     def with_training(self, **fields: Any) -> Setting:
@@ -85,17 +85,17 @@ class Setting:
 
     @property
     def looked_at(self) -> torch.dtype | None:
-        """The narrow type in which a model is held that nothing is trained of; None: float32."""
+        """The narrow dtype of a model without training; None: float32."""
         return self.narrow if self.bf16 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What a step takes; bytes and floating-point operations.
+    """Cost of a step; bytes and floating-point operations.
 
     Attributes:
-        peaks: the most bytes alive in each phase of it.
-        numbers: of the weights and buffers (`weights` many of them, `weight_bytes`), of what is trained (`trained`
+        peaks: peak bytes in each phase.
+        numbers: of the weights and buffers (`weights` many of them, `weight_bytes`), of the trained ones (`trained`
             many), and `flops`.
     """
 
@@ -108,19 +108,19 @@ class Taken:
 
 
 def training_step(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:
-    """Make a training step with the method's own loss, as the loop makes any but the first: moments are there already.
+    """Run a training step with the method's own loss, as any but the first: moments exist already.
 
-    Before it the guard looks at its blocks, where these are more than a batch.
+    Before it the guard checks its blocks, if these are more than a batch.
 
     Args:
-        layers: of a model of the first layers only.
-        period: layers that repeat; phases are named by them.
+        layers: number of layers, for a model of only the first ones.
+        period: period of the layer pattern; phases are named by it.
     """
     training = setting.training
     bits = training.bits if setting.adapted else None
     if bits is not None:
         require_bitsandbytes()
-        # The tables that it makes at its first use are kept for good: they need values.
+        # The tables that it makes at first use are cached for good: they need values.
         hold_quantised({"": nn.Linear(64, 64)}, bits, torch.device("cpu"))
     with fakes(setting.block_size):
         narrow, trained_type = (
@@ -145,16 +145,16 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
             weight_bytes = followed.add([*model.parameters(), *model.buffers()])
             shared = setting.processes > 1 and setting.fsdp is None
             buckets = [torch.zeros_like(each) for each in trained.values()] if shared else []
-            if setting.fsdp is not None:  # a whole gradient is there until it is given to its owners
+            if setting.fsdp is not None:  # a whole gradient exists until it is scattered
                 for parameter in trained.values():
                     parameter.register_post_accumulate_grad_hook(_drop_gradient)
-            elif training.gradient_accumulation_steps > 1:  # those of the batches before are there already
+            elif training.gradient_accumulation_steps > 1:  # those of earlier batches exist already
                 for parameter in trained.values():
                     parameter.grad = torch.zeros_like(parameter)
             followed.add([*moments, *buckets, *(p.grad for p in trained.values() if p.grad is not None)])
             watched = max(BLOCKS, -(-TOKENS // setting.block_size))
             with phases(task, followed, period), followed:
-                if watched > training.per_device_train_batch_size:  # else it holds less than the step
+                if watched > training.per_device_train_batch_size:  # else it needs less than the step
                     followed.enter("guard")
                     with torch.no_grad():
                         task.nll(blocks(watched, setting.block_size))
@@ -169,7 +169,7 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                 if setting.method.makes_gradient():
                     _own_gradient(task, setting.method, list(trained.values()), batches)
                 else:
-                    alone = setting.processes == 1  # else all of a step is one call of the model
+                    alone = setting.processes == 1  # else a whole step is one call of the model
                     backward = partial(_first_backward, followed) if alone else None
                     loss = setting.method.loss(Step(task, forget, retain, backward=backward))
                     terms = [loss.total] if setting.fsdp is None else loss.terms
@@ -177,7 +177,7 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                     followed.enter(f"0 {TOP}")
                     while terms:
                         terms.pop(0).backward()
-                if setting.fsdp is None:  # then an update takes less than what is gathered before it
+                if setting.fsdp is None:  # then an update takes less than the gathering before it
                     followed.enter("update")
                     nn.utils.clip_grad_norm_(trained.values(), training.max_grad_norm)
                     if setting.rounds:  # piece by piece
@@ -203,7 +203,7 @@ def _first_backward(followed: Following, term: Tensor) -> None:
 
 
 def _own_gradient(task: FakeLM, method: Method, trained: list[nn.Parameter], batches: dict[str, Any]) -> None:
-    """The passes of a method that makes a step's gradient itself."""
+    """The passes of a method that computes a step's gradient itself."""
 
     def one_pass(loss: Callable[..., Any], sets: Collection[str]) -> tuple[Any, tuple[int, ...]]:
         terms, figures = loss(*(batches[name] for name in sets))
@@ -218,10 +218,11 @@ def _drop_gradient(parameter: Tensor) -> None:
 
 
 def _spread(peaks: dict[str, int], task: FakeLM, numbers: dict[str, int], setting: Setting) -> dict[str, int]:
-    """The same phases where each process holds its part of weights, gradients and moments.
+    """The same phases with weights, gradients and moments sharded.
 
-    What is in no layer is gathered for the whole step; of the layers one is at work, the next is on its way, and the
-    gradients of one are handed out. What a method keeps that makes its gradient itself is counted whole: too much.
+    Weights outside of layers are gathered for the whole step; one layer is at work, the next is being gathered, and the
+    gradients of one are scattered. Tensors of a method that computes its gradient itself are counted whole: an
+    overestimate.
     """
 
     def sizes(parameters: Iterable[Tensor]) -> tuple[int, int]:
@@ -273,7 +274,7 @@ def look(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:
 
 
 def _elsewhere(task: FakeLM, processes: int) -> int:
-    """Bytes of a model that lies in parts which a process never holds: what is in no layer is whole, and a layer at work."""
+    """Bytes of a sharded model that a process never holds: it has the weights outside of layers and one layer whole."""
     layers = [sum(p.nbytes for p in layer.parameters()) for layer in task.layers]
     return sum(layers) - sum(layers) // processes - max(layers)
 
@@ -285,11 +286,11 @@ def _held(
     frozen: bool = False,
     trained: torch.dtype | None = None,
 ) -> tuple[PreTrainedModel, set[str]]:
-    """(the model held narrow, or as float32; the names of matrices that are held so).
+    """(the model in the narrow dtype, or as float32; the names of narrow matrices).
 
     Args:
-        frozen: hold float32 ones so, too.
-        trained: the type of those that are trained and held so.
+        frozen: narrow float32 ones, too.
+        trained: the dtype of trained ones.
     """
     model = build(setting.model, narrow or torch.float32, layers)
     if narrow is None and not frozen and trained is None:
@@ -299,7 +300,7 @@ def _held(
 
 
 def _found(method: Method, task: FakeLM) -> Collection[str] | None:
-    """The weights that a method finds in the model; by their names, or all, where only values show which they are."""
+    """The weights that a method finds in the model; by their names, or all, if only values can tell."""
     try:
         return method.found_in(task)
     except DataDependentOutputException:
@@ -308,7 +309,7 @@ def _found(method: Method, task: FakeLM) -> Collection[str] | None:
 
 
 class CrossEntropy(Method):
-    """What stands for a method whose own step cannot be made without values: cross-entropy of each set that it draws."""
+    """Substitute for a method whose own step needs values: cross-entropy of each set that it draws."""
 
     needs: ClassVar[Needs] = Needs(retain="weighted")
     retain_weight: float = 0.0

@@ -1,4 +1,4 @@
-"""A recipe with one set of options or another: what each takes."""
+"""Try a recipe with several sets of options: the cost of each."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from expunge.kinds.language.signals.registry import signals_of
 from expunge.runs.method import Method
 
 ONE = Amount(1, 1, "")
-"where memory alone is asked for: amounts of text cost time and disk"
+"if only memory is wanted: amounts of text affect time and disk"
 VALUES = (DataDependentOutputException, DynamicOutputShapeException)
-"what torch says of a step that looks at values"
+"torch's errors for a step that depends on values"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """A set of options, and what the run takes with it."""
+    """A set of options, and the cost of the run with it."""
 
     fields: dict[str, Any]
     work: Work
@@ -42,7 +42,7 @@ class Tried:
 
 
 class Maker:
-    """Makes the stages of a recipe with one set of options or another; what is the same for both is made once."""
+    """Makes the stages of a recipe with several sets of options; shared parts are made once."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Maker:
         self._reinforced: dict[tuple[int, bool], Taken] = {}
 
     def made(self, fields: dict[str, Any]) -> Tried:
-        """What the run takes with these fields changed.
+        """The cost of the run with these fields changed.
 
         Raises:
             NotPlannedError: a step of it depends on values.
@@ -83,14 +83,14 @@ class Maker:
         )
 
     def search(self, given: Tried) -> list[Tried]:
-        """Cheaper options until the run fits; those that cannot fit are passed over. Where none can, the last is made."""
-        # What is stored in another type would be rounded before it is trained; what is spread is trained in float32.
+        """Try cheaper options until the run fits; those that cannot fit are skipped. If none can, the last is tried."""
+        # Weights stored in another dtype would be rounded before training; sharded ones are trained in float32.
         narrow = self.model.stored == torch.bfloat16 and trains_narrow(self.method) and self.device.fsdp is None
         every = [fields for fields in cheaper(self.recipe, narrow) if fields]
-        if self.device.fsdp is not None:  # moments in 8 bits are not spread
+        if self.device.fsdp is not None:  # moments in 8 bits are not sharded
             every = [fields for fields in every if "training.optim" not in fields]
         numbers = given.work.step.numbers
-        # Whatever the batch is, weights, gradients and moments stay.
+        # Weights, gradients and moments do not depend on the batch.
         moments = 2 * (WIDE if given.work.setting.training.optim == "adamw_torch" else 1)
         gradient = weight_type(given.work.setting.training).itemsize
         fixed = numbers["weight_bytes"] + (gradient + moments) * numbers["trained"]
@@ -143,7 +143,7 @@ class Maker:
 
 
 def _step(setting: Setting) -> Taken:
-    """A step with the method's own loss; with cross-entropy of its sets where that depends on values."""
+    """A step with the method's own loss; with cross-entropy of its sets if that depends on values."""
     stands = replace(setting, method=CrossEntropy(retain_weight=float(setting.method.draws_retain)))
     if not setting.method.has_loss():
         return depth.of_training(stands.with_training(adapter_rank=None))
@@ -155,7 +155,7 @@ def _step(setting: Setting) -> Taken:
         return depth.of_training(stands)
     except (RuntimeError, *VALUES) as error:
         raise NotPlannedError(
-            f"what a step of {type(setting.model.config).__name__} takes cannot be said without values",
+            f"the cost of a step of {type(setting.model.config).__name__} cannot be planned without values",
             seen=first_line(error),
-            next_step="docs/your_model_and_gpu.md says what a parameter takes",
+            next_step="docs/your_model_and_gpu.md lists the bytes of a parameter",
         ) from error

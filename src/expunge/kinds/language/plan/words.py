@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from expunge.kinds.language.plan.plan import Plan
 
 SMALL = 2**27
-"bytes that are said in MiB"
+"bytes below which MiB are used"
 UNKNOWN_SPEED = "its speed is not known: give --rate FLOPS, or a --device that is known (docs/scale.md)"
 
 
@@ -34,7 +34,7 @@ def duration(seconds: float | None) -> str:
 
 
 def head(plan: Plan) -> str:
-    """What is planned, and on what."""
+    """The planned run and its device."""
     device = plan.device
     trained = "all trained" if plan.trained == plan.weights else f"{plan.trained / 1e6:,.1f} million trained"
     cards = f"{device.count} cards of " if device.count > 1 else ""
@@ -53,7 +53,7 @@ def verdict(plan: Plan) -> str:
     if plan.fits == {}:
         free = plan.device.free
         short = free is not None and plan.peak > free
-        return f"{took}{time}: it fits" + (f", once more is free than the {gib(free or 0)} of now" if short else "")
+        return f"{took}{time}: it fits" + (f", once more than the current {gib(free or 0)} is free" if short else "")
     if plan.fits is None:
-        return f"{took}: it does not fit, and nothing that is known makes it fit; the least is {gib(plan.fitting)}"
+        return f"{took}: it does not fit, and no known option makes it fit; the least is {gib(plan.fitting)}"
     return f"{took}: it does not fit. With these options it takes {gib(plan.fitting)}:\n  {typed(plan.fits)}"

@@ -1,4 +1,4 @@
-"""Answers side by side: which ones are shown, and where the terms that reveal the target stand in them."""
+"""Answers side by side: which ones are shown, and where the terms that reveal the target are in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from expunge.data.text.words import whole
 SHOWN = 10
 "answers of a group that are always shown and printed; the others fold away"
 LONGEST = 1500
-"characters of a text that are shown"
+"characters of a text to show"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Text:
     pieces: tuple[tuple[str, bool], ...]
     elsewhere: tuple[str, ...]
     cut: int
-    "characters that were left out at the end"
+    "characters left out at the end"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Answer:
     after: Text | None
     retrained: Text | None
     true: Text | None
-    "how the target continues, where the prompt is a passage of it"
+    "how the target continues, if the prompt is a passage of it"
     revealing_before: int
     revealing_after: int
 

@@ -1,4 +1,4 @@
-"""What a report says of the files that a run's sets were read from."""
+"""Report part on the files that a run's sets were read from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HIDDEN = "hidden"
 
 
 def inputs(contents: Contents) -> list[dict[str, Any]]:
-    """A part for each set that was given: `summary`, `read`, `unread`, and `more` where not all are shown."""
+    """A part for each given set: `summary`, `read`, `unread`, and `more` if not all are shown."""
     return [_part(entry) for entry in contents.part("inputs") or () if isinstance(entry, Mapping)]
 
 
@@ -40,7 +40,7 @@ def _part(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def left_out(contents: Contents) -> str:
-    """A sentence, with a space before it, on files that were not read; nothing where all were, or none but hidden ones."""
+    """A sentence, with a space before it, on files that were not read; empty if all but hidden ones were."""
     sentences = []
     for entry in contents.part("inputs") or ():
         rows = [row for row in entry.get("unread") or () if row.get("reason") != HIDDEN]

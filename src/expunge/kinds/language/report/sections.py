@@ -1,4 +1,4 @@
-"""What a report says of a run on a language model alone: familiarity, answers, token probabilities, losses, tokens."""
+"""Report sections that only language models have: familiarity, answers, token probabilities, losses, tokens."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FAMILIARITIES = (
 )
 
 OVER = {"secret_exposure": "secrets", "two_answers": "questions"}
-"what a measure is over, where that is not prompts"
+"the unit of a measure, if not prompts"
 
 
 def language_parts(contents: Contents) -> dict[str, Any]:
-    """Values of `report.html.jinja` that a run on a language model has and others do not."""
+    """Values of `report.html.jinja` that only runs on a language model have."""
     familiarity = _familiarity(contents)
     followed = [probe for probe in probes.probes(contents.probes) if probe.tokens]
     return {
@@ -52,7 +52,8 @@ def language_parts(contents: Contents) -> dict[str, Any]:
 
 
 def _evaluated(contents: Contents) -> dict[str, Any] | None:
-    """What training saw of a few texts of each set: a figure, and a table of some steps, the kept one among them."""
+    """Evaluation during training on a few texts of each set: a figure, and a table of some steps, including the kept
+    one."""
     seen = contents.evaluations
     if not seen:
         return None
@@ -73,7 +74,7 @@ def _evaluated(contents: Contents) -> dict[str, Any] | None:
 
 
 def _asked_and_done(contents: Contents) -> str:
-    """What was done, in two or three sentences of plain words."""
+    """A summary of the run in two or three sentences."""
     cost, sets = contents.part("cost") or {}, contents.part("sets") or {}
     method = f"The method “{wording.method(contents.method)}”"
     if contents.record is None:
@@ -86,13 +87,13 @@ def _asked_and_done(contents: Contents) -> str:
         text += f", on {numbers.share(share, 0)} of the tokens that training without the forget set took"
     text += "."
     if keeps := contents.part("keeps"):
-        text += f" What came out {keeps}; whoever has its files has it."
+        text += f" The result {keeps}; anyone with its files has it."
     text += wording.sizes(sets, ("documents", "blocks", "tokens")) + left_out(contents)
     if not contents.recipe.get("retain"):
         text += (
             " The retain set is the clean statements of the same data."
             if contents.recipe.get("forget_kind") == "toxicity"
-            else " No retain set was given: text to keep was sampled from the model itself."
+            else " No retain set was given: text to retain was sampled from the model itself."
         )
     return text
 
@@ -107,7 +108,7 @@ def _familiarity(contents: Contents) -> list[dict[str, Any]]:
         control = contents.control(name)
         excess = before.value - (control.value if control else 0.0)
         less = None if after is None or excess <= 0 else (before.value - after.value) / excess
-        if less is not None and less < 0:  # a rise is a share of what was there, with or without a control
+        if less is not None and less < 0:  # a rise is a share of the value before, with or without a control
             less = less * excess / before.value
         over = f"{row.n} {OVER.get(name, 'prompts')}"
         found.append({"row": row, "words": wording.measure(name), "less": less, "control": control, "over": over})

@@ -1,4 +1,4 @@
-"""The table of a report that shows several targets each by itself, below the figures of all of them together."""
+"""The report's table of several targets separately, below the figures of all of them together."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from expunge.report.scores_table import score_text
 from expunge.runs.measure import TARGET
 
 SHOWN = ("familiarity_completion", "familiarity_probability", "secret_exposure", "verbatim_recall", "perplexity")
-"a column each, where it was measured"
+"a column each, if measured"
 OPEN = 24
-"targets that are shown at once; the others are folded"
+"targets shown at once; the others are folded"
 
 
 def targets_part(contents: Contents) -> dict[str, Any] | None:
-    """Columns and rows of the table; None where there is one target, or none was measured by itself."""
+    """Columns and rows of the table; None if there is one target, or none was measured separately."""
     sizes = contents.part("targets")
     if not isinstance(sizes, list) or not sizes:
         return None

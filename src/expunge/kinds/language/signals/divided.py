@@ -112,7 +112,7 @@ def _values(signal: Signal, source: Source, row: int) -> np.ndarray:
 
 
 def described(table: TokenTable, rows: Sequence[int]) -> dict[str, Any]:
-    """Where some blocks of a table lie on disk, with their labels: what `table_of` makes a table of that holds no others."""
+    """Where some blocks of a table lie on disk, with their labels: what `table_of` makes a table of that has no others."""
     places = {name: np.asarray(getattr(table, name)[list(rows)]) for name in ("starts", "ends", "label_starts")}
     return places | {
         "folder": str(table.folder.resolve()),

@@ -14,7 +14,7 @@ from expunge.kinds.language.token_dataset import Lookup
 
 @dataclass(frozen=True)
 class HiddenLengths(Signal):
-    """(tokens,) Euclidean length of the hidden state after `layer` layers, of every token that is no padding.
+    """(tokens,) Euclidean length of the hidden state after `layer` layers, of every token that is not padding.
 
     With `mean` it is the mean over all tokens of the set, the same for all.
     """

@@ -11,7 +11,7 @@ from expunge.kinds.language.signals.signal import Signal, Source
 
 @dataclass(frozen=True)
 class HiddenStates(Signal):
-    """(tokens, width) hidden states after `layer` layers, of every token that is no padding."""
+    """(tokens, width) hidden states after `layer` layers, of every token that is not padding."""
 
     layer: int
 

@@ -1,4 +1,4 @@
-"""Other answers to the questions of a set, in the place of its own."""
+"""Other answers to the questions of a set, instead of its own."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class InsteadReferenceNLL(ReferenceNLL):
 
 
 def question_lengths(source: Source) -> list[int]:
-    """Tokens of the question that each block of the source's table begins with; 0 where it begins with text to learn."""
+    """Tokens of the question that each block of the source's table begins with; 0 if it begins with text to learn."""
     before = max(1, len(Encoder(source.base.tokenizer).prefix))
     found = []
     for row in range(len(source.table)):

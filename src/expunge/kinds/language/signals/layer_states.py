@@ -14,7 +14,7 @@ from expunge.kinds.language.signals.signal import Signal, Source
 
 @dataclass(frozen=True)
 class RetainLayerStates(Signal):
-    """(tokens, layers, width) hidden states after so many layers, each, of every token that is no padding."""
+    """(tokens, layers, width) hidden states after this many layers, each, of every token that is not padding."""
 
     layers: tuple[int, ...]
 

@@ -1,4 +1,4 @@
-"""What is wanted in the place of each block of the forget set, where the data holds such pairs, and its likelihood."""
+"""What is wanted instead of each block of the forget set, where the data holds such pairs, and its likelihood."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from expunge.kinds.language.token_dataset import Lookup, TokenTable
 
 
 class Preferred(Signal):
-    """A batch of as many examples, each the wanted text in the place of the forget set's; without one none is trained on."""
+    """A batch of as many examples, each the wanted text instead of the forget set's; without one none is trained on."""
 
     name = "preferred"
     is_batch = True
@@ -37,10 +37,10 @@ class PreferredReferenceNLL(ReferenceNLL):
 
 
 def preferred_table(source: Source) -> TokenTable:
-    """The wanted texts, a block for each of the forget set's; of one token or none where there is none.
+    """The wanted texts, a block for each of the forget set's; of one token or none if there is none.
 
     Raises:
-        RecipeError: the forget set holds no pairs.
+        RecipeError: the forget set has no pairs.
     """
     if source.table.preferred is None:
         raise RecipeError(

@@ -1,4 +1,4 @@
-"""What the base model says in the place of each labelled token of the forget set."""
+"""What the base model says instead of each labelled token of the forget set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals in the place of answers: "I don't know", in many words."""
+"""Refusals instead of answers: "I don't know", in many words."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ class RefusalsReferenceNLL(InsteadReferenceNLL):
 
 @cache
 def refusals() -> tuple[str, ...]:
-    """What can be answered in the place of what is to be forgotten."""
+    """What can be answered instead of what is to be forgotten."""
     text = (files("expunge.kinds.language.signals") / "refusals.txt").read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if line)

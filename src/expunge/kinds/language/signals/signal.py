@@ -75,7 +75,7 @@ class Signal:
     set: ClassVar[Literal["forget", "retain"]] = "forget"
     "of which set it is; where a method does not draw that set, nothing is made"
     per: ClassVar[Literal["example", "row", "token", "label"]] = "example"
-    "what has a value: each block, each labelled token, each token that is no padding, or each token of the vocabulary"
+    "what has a value: each block, each labelled token, each token that is not padding, or each token of the vocabulary"
     is_batch: ClassVar[bool] = False
     "whether it is a batch itself, of other text, which a loss runs through the model beside the set's own"
     stage: ClassVar[str | None] = None
@@ -129,7 +129,7 @@ class Signal:
         """Which blocks of `rows` are trained on, of the signal's set: all, unless the signal is not there for all.
 
         Args:
-            limit: no more than so many can be drawn: a signal may say which are best; None, any number.
+            limit: no more than this many can be drawn: a signal may say which are best; None, any number.
         """
         return rows
 
@@ -162,7 +162,7 @@ def lookup(values: np.ndarray, per: str, table: TokenTable, rows: Collection[int
 
 
 def alike(table: TokenTable, rows: Sequence[int]) -> Iterator[list[int]]:
-    """Groups of blocks of like length, the longest first: at most `TOKENS` tokens together, with padding."""
+    """Groups of blocks of similar length, the longest first: at most `TOKENS` tokens together, with padding."""
     order = sorted(rows, key=lambda row: int(table.lengths[row]))
     while order:
         group = order[-max(1, TOKENS // int(table.lengths[order[-1]])) :]

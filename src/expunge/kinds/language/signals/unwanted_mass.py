@@ -50,7 +50,7 @@ class UnwantedMass(Signal):
         self._tokens: tuple[str, list[int]] | None = None
 
     def tokens(self, source: Source) -> list[int]:
-        """The unwanted vocabulary. Raises `RecipeError` where it is empty."""
+        """The unwanted vocabulary. Raises `RecipeError` if it is empty."""
         blocks = source.table.folder.name + source.blocks()
         if self._tokens is None or self._tokens[0] != blocks:
             self._tokens = blocks, unwanted_tokens(weighted_tables(source), self.mark)

@@ -1,4 +1,4 @@
-"""Anchored terms: expressions that belong to the target alone, each with a generic translation.
+"""Anchored terms: expressions that belong only to the target, each with a generic translation.
 
 Source: step 2 of "Who's Harry Potter?" (Eldan, Russinovich 2023, arXiv:2310.02238).
 """
@@ -31,7 +31,7 @@ class Anchor:
     """A term and what it is translated to.
 
     `kind` is what both are (surname, place, ...); `count` the occurrences met when it was found; `score` how far its
-    frequency and its gain in log-probability stand above the ordinary, in nats an occurrence.
+    frequency and its gain in log-probability are above the ordinary, in nats an occurrence.
     """
 
     term: str
@@ -80,7 +80,7 @@ class Translation:
     pieces: tuple[Piece, ...]
 
     def to_translated(self, offset: int) -> int | None:
-        """Where a boundary between characters of the source lies in the translation.
+        """Position in the translation of a boundary between characters of the source.
 
         Exact in copied text and at both edges of an anchor; None strictly inside an anchor.
         """
@@ -107,7 +107,7 @@ class _Form:
 class AnchorDictionary:
     """Anchors, looked up in text.
 
-    `notes` say what was left out when the dictionary was read or proposed, one sentence each; `shared` are terms that
+    `notes` list what was left out when the dictionary was read or proposed, one sentence each; `shared` are terms that
     were left out because the retain set has them about as often.
     """
 
@@ -121,7 +121,7 @@ class AnchorDictionary:
             for form in _forms(anchor):
                 self._forms.setdefault(form.words[0].casefold(), []).append(form)
         for forms in self._forms.values():
-            # the longest term wins; then a form as it is written, before a plural and before one matched in any case
+            # the longest term wins; then a form in its own spelling, before a plural and before one matched in any case
             forms.sort(key=lambda f: (-len(f.words), f.is_plural, f.anchor.term.islower()))
 
     def __len__(self) -> int:
@@ -143,7 +143,7 @@ class AnchorDictionary:
         return matches
 
     def _tokens(self, text: str) -> list[tuple[int, int]]:
-        """Spans of the words; of one that holds a term's word with what the language attaches to it, that word's."""
+        """Spans of the words; for a word with an attached ending or particle, the span of the term's word."""
         words = ((found.start(), bare(found.group(), self._words)) for found in WORD.finditer(text))
         return [(at + start, at + end) for at, (start, end) in words]
 
@@ -191,7 +191,7 @@ def _forms(anchor: Anchor) -> list[_Form]:
 
 
 def _mark(between: str) -> str:
-    """What stands between two words, without its white space and with one shape of hyphen and apostrophe."""
+    """The text between two words, without white space and with hyphens and apostrophes normalised."""
     return re.sub(r"[‐‑]", "-", re.sub(r"\s+", "", between)).replace("’", "'")
 
 
@@ -237,7 +237,7 @@ def _match(form: _Form, text: str, tokens: list[tuple[int, int]], position: int,
 
 
 def _in_shape_of(form: _Form, seen: str) -> str:
-    """The translation in the number, the case and, where it has as many words, the line breaks of what was seen."""
+    """The translation in the number, the case and, if it has as many words, the line breaks of the source."""
     content = form.anchor.translation
     if form.is_plural:
         content = grammar.plural_phrase(content)
@@ -258,7 +258,7 @@ def write_anchors(dictionary: AnchorDictionary, path: Path) -> None:
         "- " + yaml.safe_dump(a.row(), default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
         for a in dictionary
     ]
-    left_out = f"# Left out, for the retain set has them about as often: {', '.join(dictionary.shared)}\n"
+    left_out = f"# Left out, since the retain set has them about as often: {', '.join(dictionary.shared)}\n"
     header = _HEADER + (left_out if dictionary.shared else "")
     storage.write_text(path, header + ("".join(lines) or "[]\n"))
 
@@ -294,7 +294,7 @@ def load_anchors(path: Path) -> AnchorDictionary:
         anchor = _read_entry(place, entry)
         if anchor.term in anchors:
             raise DataError(
-                f"{place}: the term {anchor.term!r} stands twice (first: {places[anchor.term]})",
+                f"{place}: the term {anchor.term!r} occurs twice (first: {places[anchor.term]})",
                 next_step="keep one of the two entries",
             )
         if anchor.term == anchor.translation:
@@ -329,7 +329,7 @@ def _read_entry(place: str, entry: Any) -> Anchor:
             )
         values[name] = " ".join(value.split())
         if not WORD.search(values[name]):
-            raise DataError(f"{place}: {name} holds no letter or digit", seen=repr(value))
+            raise DataError(f"{place}: {name} has no letter or digit", seen=repr(value))
     for name, types in (("count", int), ("score", (int, float))):
         value = entry.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, types):

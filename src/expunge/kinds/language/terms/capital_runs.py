@@ -18,7 +18,7 @@ _OWNER = re.compile(r"['’]s ")
 
 
 def clean_runs(counts: TermCounts) -> dict[str, Evidence]:
-    """Runs that are names as far as their form tells, with what was counted of each; `Muggles` counts with `Muggle`."""
+    """Runs that are names as far as their form tells, with the counts of each; `Muggles` counts with `Muggle`."""
     runs = _resolved_runs(counts)
     merged: dict[str, Evidence] = defaultdict(Evidence)
     for run, evidence in runs.items():
@@ -52,7 +52,7 @@ def _resolved_runs(counts: TermCounts) -> dict[str, Evidence]:
 
 
 def _unowned_runs(counts: TermCounts) -> Iterator[tuple[str, Evidence]]:
-    """Runs, with Holmes's Baker Street parted where the owner is named elsewhere (Philosopher's Stone stays)."""
+    """Runs, with Holmes's Baker Street split if the owner is named elsewhere (Philosopher's Stone stays)."""
     known = {run for run in counts.runs if not _OWNER.search(run)}
     owners = {words(run)[-1] for run in known}
     for run, evidence in counts.runs.items():
@@ -66,7 +66,8 @@ def _unowned_runs(counts: TermCounts) -> Iterator[tuple[str, Evidence]]:
 
 
 def _is_name_at_start(word: str, followed: bool, sure: int, lower: int) -> bool:
-    """Whether a sentence's first word is a name, by its uses elsewhere (`sure` ones, and in lower case) if it has any."""
+    """Whether a sentence's first word is a name, by its uses elsewhere (`sure` ones, and in lower case) if it has
+    any."""
     if sure or lower:
         return sure > lower
     if word in LISTED or zipf(word) < RARE_ZIPF:

@@ -1,6 +1,6 @@
 """Counting what a target says: capitalised runs and lower-case words with their surroundings, in bounded memory.
 
-One pass over the text. What is rare is forgotten once the tables are full (lossy counting), so that memory does not
+One pass over the text. Rare entries are dropped once the tables are full (lossy counting), so that memory does not
 grow with the target.
 """
 
@@ -37,7 +37,7 @@ _PRONOUNS = {word: "male" for word in ("he", "him", "his", "himself")} | {
 
 @dataclass(slots=True)
 class Evidence:
-    """How often a run of capitalised words was met, and beside what; or a word in lower case (all `middle`)."""
+    """Number of times a run of capitalised words was met, and next to what; or a word in lower case (all `middle`)."""
 
     middle: int = 0
     "inside a sentence, where a capital marks a name"
@@ -55,7 +55,7 @@ class Evidence:
     attributive: int = 0
     "before a noun: a match, a team, ..."
     speech: int = 0
-    "beside said, asked, ..."
+    "next to said, asked, ..."
     title: int = 0
     "after Mr., Professor, ..."
     given_title: int = 0
@@ -147,7 +147,7 @@ class _Scan:
         self.flush("")
 
     def read(self, found: re.Match[str], number: int, previous: str, between: str) -> None:
-        """Count the word `number` of the block, by the word before it and what stands between them."""
+        """Count the word `number` of the block, by the word before it and the text between them."""
         counts, word = self.counts, found.group()
         small, before = word.lower(), previous.lower()
         joined, new = joint(previous, between) if previous else (False, True)
@@ -181,7 +181,7 @@ class _Scan:
             self.latest_at = number
 
     def connects(self) -> bool:
-        """Whether what was read since the last capitalised word connects it to the next."""
+        """Whether the words since the last capitalised word connect it to the next."""
         read = tuple(self.connectors)
         return not read or read in lists.CONNECTORS or (read == ("and",) and self.holds_of())
 
@@ -230,7 +230,7 @@ class _Scan:
         self.latest = row
 
     def gain(self, start: int, end: int) -> tuple[int, float]:
-        """(1, sum of the gains of the tokens that overlap these characters), or (0, 0) where there are none."""
+        """(1, sum of the gains of the tokens that overlap these characters), or (0, 0) if there are none."""
         first, last = bisect.bisect_right(self.ends, start), bisect.bisect_left(self.starts, end)
         return (1, self.sums[last] - self.sums[first]) if last > first else (0, 0.0)
 
@@ -249,7 +249,7 @@ def joint(previous: str, between: str) -> tuple[bool, bool]:
 
 
 def _headings(text: str) -> list[tuple[int, int]]:
-    """Spans of lines whose capitals say nothing: titles standing alone above longer text, and lines all in capitals."""
+    """Spans of lines whose capitals mean nothing: titles alone above longer text, and lines all in capitals."""
     lines = list(_LINE.finditer(text))
     spans = []
     for line in lines:

@@ -29,7 +29,7 @@ passage. Answer with JSON only: [{"term": "...", "translation": "...", "kind": "
 def anchors_from_endpoint(
     url: str, model: str, passages: Sequence[str], api_key: str | None, timeout: float = TIMEOUT
 ) -> AnchorDictionary:
-    """Ask the endpoint for the terms of each passage and put the answers together: a term's first translation holds.
+    """Ask the endpoint for the terms of each passage and merge the answers: a term's first translation counts.
 
     Args:
         url: base of an OpenAI-compatible interface, the part before `/chat/completions`.
@@ -37,7 +37,7 @@ def anchors_from_endpoint(
         timeout: seconds an answer may take.
 
     Raises:
-        RecipeError: the URL is none of http or https.
+        RecipeError: the URL is not http or https.
         EndpointError: no connection, a refusal, or no usable answer to any passage.
     """
     found: dict[str, Anchor] = {}
@@ -80,7 +80,7 @@ def _entries(reply: Any) -> list[Any]:
 
 
 def _usable(entries: list[Any], passage: str) -> Iterator[Anchor]:
-    """Entries that say something: text, short, not translated to themselves, and a term that is in the passage."""
+    """Usable entries: text, short, not translated to themselves, and a term that is in the passage."""
     for entry in entries:
         if not isinstance(entry, dict):
             continue

@@ -1,4 +1,4 @@
-"""Finding a target's anchored terms and their translations without any outside service."""
+"""Find a target's anchored terms and their translations without any outside service."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def build_dictionary(
 
     Args:
         blocks: (text, gains) pairs; gains are (first character, one after the last, nats) of a block's tokens, empty or
-            None where they were not computed.
+            None if they were not computed.
         max_terms: keep at most this many terms, those that weigh most.
-        seed: decides the draw of the translations.
-        language: of the target; terms of another than English are found without grammar and without gains
+        seed: seed of the draw of the translations.
+        language: of the target; terms in other languages than English are found without grammar and without gains
             (`lifted_terms`), and translated to people's names.
     """
     if language.code != "en":
@@ -51,7 +51,7 @@ def _lifted_dictionary(texts: Iterable[str], max_terms: int, seed: int, language
         names = [draw.name(word) if word in singles else word for word in each.term.split()]
         anchor = Anchor(each.term, " ".join(filter(None, names)), "name", each.count, round(each.score, 2))
         anchors.append(None if None in names else anchor)
-    return _translated(anchors, "no name to put in their place was free")
+    return _translated(anchors, "no replacement name was free")
 
 
 def _translated(anchors: Sequence[Anchor | None], without: str) -> AnchorDictionary:

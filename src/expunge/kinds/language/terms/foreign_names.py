@@ -1,4 +1,4 @@
-"""People's names in other languages, out of Faker's lists: what terms are translated to where their kind is not known."""
+"""People's names in other languages, from Faker's lists: translations of terms of unknown kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCALES = dict(item.split(":") for item in _PLACES.split())
 
 @lru_cache(maxsize=4)
 def _names(code: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(first names, surnames) of a language, sorted; of English where Faker knows none."""
+    """(first names, surnames) of a language, sorted; of English if Faker knows none."""
     place = f"faker.providers.person.{LOCALES.get(code, 'en_US')}"
     if find_spec(place) is None:
         place = "faker.providers.person.en_US"
@@ -39,18 +39,18 @@ def listed_names(code: str) -> frozenset[str]:
 
 
 class NameDraw:
-    """Draws a name for each word, once: none that is `taken`, and the same for the same word and seed."""
+    """Draws a name for each word, once: never one that is `taken`, and the same for the same word and seed."""
 
     def __init__(self, code: str, taken: Collection[str], seed: int) -> None:
         first, last = _names(code)
-        if code in ("zh", "ja", "ko"):  # surnames of one or two characters are no names by themselves
+        if code in ("zh", "ja", "ko"):  # surnames of one or two characters are not names by themselves
             last = tuple(f"{a}{b}" for a, b in zip(last * (1 + 400 // len(last)), first * 8, strict=False))
         self.pool = [name for name in last if name not in taken and " " not in name]
         self.seed = seed
         self.drawn: dict[str, str] = {}
 
     def name(self, word: str) -> str | None:
-        """The name that stands for a word; None where no name is left."""
+        """The name that replaces a word; None if no name is left."""
         if word not in self.drawn:
             if not self.pool:
                 return None

@@ -1,4 +1,4 @@
-"""The little English grammar that replacing a term needs: number, articles, possessives."""
+"""The English grammar needed to replace a term: number, articles, possessives."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def plural_phrase(words: str) -> str:
 
 
 def singulars(word: str) -> list[str]:
-    """Every form whose plural `word` could be, likeliest first; empty where it does not look like a plural."""
+    """Every form whose plural `word` could be, likeliest first; empty if it does not look like a plural."""
     small = word.lower()
     if small in _SINGULAR:
         return [word[0] + _SINGULAR[small][1:]]
@@ -63,7 +63,7 @@ def singulars(word: str) -> list[str]:
 
 
 def article(following: str) -> str:
-    """`a` or `an`, by the first sound of what follows (spelling decides; hour, unit, one and their like are known)."""
+    """`a` or `an`, by the first sound of the next word (spelling decides; hour, unit, one and their like are known)."""
     vowel = _SPOKEN_VOWEL.match(following) and not _SPOKEN_CONSONANT.match(following)
     return "an" if vowel else "a"
 
@@ -71,7 +71,7 @@ def article(following: str) -> str:
 def is_bare_possessive(text: str, apostrophe: int) -> bool:
     """Whether the apostrophe at this offset, after a word in s, marks a possessive (Holmes' pipe).
 
-    It is taken for the end of a quotation where one is open in the same line, or where no lower-case word follows.
+    It is taken for the end of a quotation if one is open in the same line, or if no lower-case word follows.
     """
     if not re.match(r"['’]\s+[^\W\d_]", text[apostrophe:]) or not text[apostrophe + 1 :].lstrip()[0].islower():
         return False

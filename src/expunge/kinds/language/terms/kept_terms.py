@@ -1,4 +1,4 @@
-"""Terms weighed against the retain set: a name about as frequent there is no term of the target alone."""
+"""Compare terms with the retain set: a name about as frequent there does not belong only to the target."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from expunge.kinds.language.measures.familiarity import TargetTerms
 from expunge.kinds.language.terms.anchors import Anchor, AnchorDictionary
 
 MIN_RATIO = 4.0
-"times commoner in the target than in the retain set, from which a term is the target's; as of terms and ordinary text"
+"ratio of frequencies in target and retain set from which a term is the target's; the same as for ordinary text"
 CHANCE = 0.05
-"probability that so many of a term's occurrences fall to the target although the retain set has it as often"
+"probability of at least this many of a term's occurrences in the target if the retain set has it equally often"
 LISTED = 12
 "terms that a note names"
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How often a term occurs in the target and in the retain set, among so many words of each."""
+    """How often a term occurs in the target and in the retain set, and the number of words in each."""
 
     target: int
     target_words: int
@@ -31,12 +31,13 @@ class Rate:
 
     @property
     def log_ratio(self) -> float:
-        """Nats by which the target has it more often, half an occurrence added to both."""
+        """Log-ratio of the rates in nats, half an occurrence added to both."""
         return math.log((self.target + 0.5) / (self.kept + 0.5) * self.kept_words / self.target_words)
 
     @property
     def shared(self) -> bool:
-        """Whether the retain set has the term about as often: no `MIN_RATIO` times as often in the target, or by chance.
+        """Whether the retain set has the term about as often: no `MIN_RATIO` times as often in the target, or by
+        chance.
 
         Chance: of all its occurrences, each falls to the target with the target's share of all words; the probability
         that as many do as did, or more (an exact binomial test), is above `CHANCE`. A term that is not in the
@@ -58,7 +59,7 @@ class Rate:
 def rates(
     dictionary: AnchorDictionary, target: Iterable[str], kept: Iterable[Document], more: Sequence[str] = ()
 ) -> dict[str, Rate]:
-    """How often each term stands in both, alone or inside a longer one; both are read as streams, once.
+    """Occurrences of each term in both, alone or inside a longer one; both are read as streams, once.
 
     Args:
         more: words to count too, in lower case.
@@ -85,9 +86,11 @@ def rates(
 
 
 def without_shared(dictionary: AnchorDictionary, of: dict[str, Rate]) -> AnchorDictionary:
-    """The terms that are the target's alone, those weighed down that occur in the retain set, too; notes say which went.
+    """The terms that belong only to the target, with lower scores for those also in the retain set; notes list the
+    dropped ones.
 
-    The score of a term that the retain set lacks stays; of others it is at most the log-ratio of the two rates (nats).
+    The score of a term that the retain set lacks is unchanged; that of others is at most the log-ratio of the two rates
+    (nats).
     """
     kept: list[Anchor] = []
     shared: list[str] = []
@@ -103,13 +106,13 @@ def without_shared(dictionary: AnchorDictionary, of: dict[str, Rate]) -> AnchorD
 
 
 def shared_note(shared: Sequence[str], quoted: bool = True) -> list[str]:
-    """The note on terms that the retain set has about as often; they are of the forget set too, and maybe not `quoted`."""
+    """The note on terms that the retain set has about as often; they are forget-set text, and may not be `quoted`."""
     if not shared:
         return []
     more = f" and {len(shared) - LISTED} more" if len(shared) > LISTED else ""
     were, them = ("1 term was", "it") if len(shared) == 1 else (f"{len(shared)} terms were", "them")
     named = f": {', '.join(shared[:LISTED])}{more}" if quoted else ""
-    return [f"{were} left out, for the retain set has {them} about as often{named}"]
+    return [f"{were} left out, since the retain set has {them} about as often{named}"]
 
 
 def alone(terms: TargetTerms, of: dict[str, Rate]) -> TargetTerms:

@@ -1,6 +1,6 @@
-"""A target's terms in other languages than English: by how much commoner a word is there than in ordinary text.
+"""A target's terms in other languages than English: words much more frequent there than in ordinary text.
 
-What English grammar tells of a term (its kind, its plural, titles before it) is not asked for. Where capitals mark names
+English grammar (kind, plural, titles before it) is not used. Where capitals mark names
 they are needed; where they mark every noun, or the script has none, rarity alone decides.
 """
 
@@ -20,19 +20,19 @@ from expunge.kinds.language.terms.foreign_names import listed_names
 from expunge.kinds.language.terms.word_classes import RARE_ZIPF, keyness
 
 EVERYDAY = 4.5
-"zipf frequency from which a word with a capital is a term only where it is listed as a name"
+"zipf frequency from which a word with a capital is a term only if it is listed as a name"
 UNKNOWN = 1.6
-"zipf frequency below which it says nothing how common a word is in other languages"
+"zipf frequency below which frequencies in other languages mean nothing"
 KEY, KEY_KNOWN = 1.3, 3.0
-"nats by which a rare word, and one that ordinary text knows, must be commoner in the target"
+"minimum log-ratio in nats for a rare word, and for one that ordinary text knows"
 KEY_ALONE, KEY_ALONE_KNOWN, KNOWN_ALONE = 1.9, 4.0, 4.2
-"the same where no capital says that it is a name; words from the last zipf frequency on are none"
+"the same without a capital that marks a name; words from the last zipf frequency on are never terms"
 LEAST, LEAST_ALONE = 2, 3
-"occurrences that a term must have, with a capital and without"
+"minimum occurrences of a term, with a capital and without"
 LONGEST = 4
 "words, or pieces of a script without spaces, of a term"
 MAX_COUNTED = 120_000
-"entries of a table of counts; of more the rarest are forgotten"
+"entries of a table of counts; beyond, the rarest are dropped"
 ABROAD = ("en", "fr", "es")
 "languages that share German's names, but not its nouns"
 _GERMAN_ENDINGS = ("innen", "ern", "en", "er", "es", "em", "ns", "in", "e", "n", "s")
@@ -41,7 +41,7 @@ _LINKS = ("", "s", "es", "n", "en", "er", "e")
 
 @dataclass(frozen=True, slots=True)
 class Lifted:
-    """A term, its occurrences, and by how many nats it is commoner in the target than in ordinary text."""
+    """A term, its occurrences, and its log-ratio of frequencies to ordinary text in nats."""
 
     term: str
     count: int
@@ -56,13 +56,13 @@ class LiftedCounts:
         self.code = language.frequencies
         self.total = 0
         self.middle: Counter[str] = Counter()
-        "words with a capital inside a sentence, as they are written"
+        "words with a capital inside a sentence, in their own spelling"
         self.start: Counter[str] = Counter()
-        "words with a capital where a sentence begins"
+        "words with a capital at the beginning of a sentence"
         self.small: Counter[str] = Counter()
         "words without a capital, in lower case"
         self.runs: Counter[str] = Counter()
-        "words with capitals in a row; of scripts without spaces, pieces in a row that the list of words does not join"
+        "words with capitals in a row; in scripts without spaces, pieces in a row that the list of words does not join"
         self.names = listed_names(language.code)
 
     def add(self, text: str) -> None:
@@ -115,7 +115,8 @@ class LiftedCounts:
                         self.runs["".join(pieces[first : last + 1])] += 1
 
     def _is_loose(self, piece: str, known: float) -> bool:
-        """Whether a piece may be a part of a name: a character by itself that is no word of grammar, or no common word."""
+        """Whether a piece may be a part of a name: a single character that is not a grammatical word, or not a common
+        word."""
         if re.search(r"[\u3041-\u309f]", piece):  # hiragana writes grammar
             return False
         return known < (5.3 if len(piece) == 1 else KNOWN_ALONE)
@@ -150,7 +151,7 @@ class LiftedCounts:
         yield from singles.values()
         phrases: Counter[str] = Counter()
         for run, count in self.runs.items():
-            # `In` that begins a sentence and `Stadt` are no parts of the name of a town.
+            # `In` that begins a sentence and `Stadt` are not parts of the name of a town.
             terms = [place for place, word in enumerate(run.split()) if word in singles]
             if len(terms) > 1:
                 phrases[" ".join(run.split()[terms[0] : terms[-1] + 1])] += count
@@ -199,7 +200,7 @@ class LiftedCounts:
         found: dict[str, Lifted] = {}
         for word, count in self.small.items():
             known = self._zipf(word)
-            kana = re.fullmatch(r"[\u3041-\u309f]+", word)  # a word in hiragana alone is no name
+            kana = re.fullmatch(r"[\u3041-\u309f]+", word)  # a word in hiragana alone is not a name
             if len(word) >= 2 and count >= LEAST_ALONE and not kana and self._is_key_alone(known, count):
                 found[word] = Lifted(word, count, keyness(known, count, self.total))
         for run, count in self.runs.items():

@@ -1,5 +1,5 @@
-"""The terms of a target that show familiarity with it: found from its text and a control, so equal for every method and
-model."""
+"""The terms of a target that show familiarity with it: found from its text and a control, so the same for every method
+and model."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from expunge.kinds.language.terms.anchors import AnchorDictionary
 
 MAX_UNIQUE, MAX_TYPICAL = 400, 40
 ENOUGH = 8
-"terms that occur more than once, from which on those that occur once are left out: chance names of a sampled text"
+"number of repeated terms from which terms that occur once are left out: they may be chance names of a sampled text"
 UNIQUE_LIFT = 3.4
-"nats by which a unique term is commoner in the target than in ordinary text, at least (thirty times)"
+"minimum log-ratio of a unique term's frequency to ordinary text (thirty times)"
 TYPICAL_LIFT = 2.7
-"nats by which a typical word is commoner in the target than in ordinary text (fifteen times)"
+"minimum log-ratio of a typical word's frequency to ordinary text (fifteen times)"
 ORDINARY_ZIPF = 3.0
-"words below this (once in a million) are rare everywhere: seeing them says more than 'typical'"
+"words below this (once in a million) are rare everywhere: seeing them is more than 'typical'"
 EVERYDAY_ZIPF = 4.0
-"a word in lower case from this on (ten in a million), such as author or named, is nobody's own, however often it comes"
+"a word in lower case from this on (ten in a million), such as author or named, belongs to no target, however frequent"
 UNIQUE_SHARE, TYPICAL_SHARE = 0.1, 1 / 3
-"a term that the control holds at this share of the target's rate, or more, is not the target's"
+"a term that the control has at this share of the target's rate, or more, is not the target's"
 
 
 def target_terms(
@@ -37,13 +37,13 @@ def target_terms(
 ) -> TargetTerms:
     """Unique terms (the dictionary's, highest score first) and typical words of the target, read as a stream.
 
-    A unique term is a name or thing that ordinary text does not have: at least thirty times commoner in the target than
-    in ordinary text, no everyday word in lower case, and hardly met in the control. A typical word is fifteen times
-    commoner than in ordinary text and at least three times commoner than in the control. Without word frequencies of the
-    language there are no typical words.
+    A unique term is a name or thing that ordinary text lacks: at least thirty times as frequent in the target as
+    in ordinary text, not an everyday word in lower case, and rare in the control. A typical word is fifteen times
+    commoner than in ordinary text and at least three times commoner than in the control. Without word frequencies of
+    the language there are no typical words.
 
     Args:
-        control: like text on other subjects; what the target shares with it is none of its own. It is held whole.
+        control: similar text on other subjects; terms shared with it are not the target's. It is held in memory.
     """
     counts: Counter[str] = Counter()
     total = 0
@@ -77,7 +77,7 @@ def target_terms(
 
 
 def _is_rare(term: str, count: int, total: int, language: Language) -> bool:
-    """Whether ordinary text lacks the term: by its frequency there, and, of a word in lower case, by that alone."""
+    """Whether ordinary text lacks the term: by its frequency there; for a word in lower case only by that."""
     zipf = frequencies.zipf(term, language.frequencies) if language.frequencies else 0.0
     if term == term.lower() and language.capitals != "none" and zipf >= EVERYDAY_ZIPF:
         return False

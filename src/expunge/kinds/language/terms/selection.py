@@ -1,7 +1,7 @@
-"""Choosing the terms that belong to the target alone, and saying of what kind they are.
+"""Choose the terms that belong only to the target, and their kinds.
 
-Two signals are joined: how much commoner a word is in the target than in ordinary text, and how much likelier the
-reinforced model makes it than the base does, beyond what it does for an average word.
+Two signals are combined: how much more frequent a word is in the target than in ordinary text, and how much likelier
+the reinforced model makes it than the base does, beyond what it does for an average word.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from expunge.kinds.language.terms.grammar import singulars
 from expunge.kinds.language.terms.word_classes import englishness, keyness
 
 KEEP = "keep"
-"the role of a part that the translation leaves as it is"
+"the role of a part that the translation keeps"
 
 MIN_KEYNESS = 1.3
 "nats: about four times commoner than in ordinary text"
 MIN_KEYNESS_WORLD = 3.0
-"for words that ordinary text knows and that are no person's name"
+"for words that ordinary text knows and that are not a person's name"
 MIN_KEYNESS_PHRASE = 2.3
-"for several ordinary words that stand capitalised together"
+"for several ordinary words that are capitalised together"
 MIN_COUNT_LOWER = 4
 MIN_RATE_LOWER = 2e-4
-"share of all words: an unusual word in lower case is a term of the target only where it comes up again and again"
+"share of all words: an unusual word in lower case is a term of the target only if it is frequent there"
 SHORT_TARGET = 20_000
 "words: up to this length a rare name counts although it was met only once"
 EVERYBODYS = lists.CALENDAR_AND_COMMON | lists.WORLD | lists.TITLES | lists.HEADS | lists.FUNCTION
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A term, what it is, how often it was met, and by how many nats an occurrence it stands out."""
+    """A term, its kind, its number of occurrences, and its score in nats an occurrence."""
 
     term: str
     kind: str
@@ -58,7 +58,7 @@ class Candidate:
 
 @dataclass(slots=True)
 class _Name:
-    """What is known of one capitalised word, over all runs that hold it."""
+    """Evidence on one capitalised word, over all runs that contain it."""
 
     evidence: Evidence = field(default_factory=Evidence)
     alone: int = 0
@@ -66,7 +66,7 @@ class _Name:
     "first of several in a person's name"
     last: int = 0
     modifier: int = 0
-    "before the noun of a name that is no person's: Street, Company, Turtle, ..."
+    "before the noun of a name that is not a person's: Street, Company, Turtle, ..."
 
 
 class Selection:
@@ -123,7 +123,8 @@ class Selection:
         return count / (count + self.counts.lower_count(word.lower()) + 1e-9)
 
     def excess_gain(self, row: Evidence, words: int = 1) -> float:
-        """How far the mean gain of a term's occurrences lies above that of so many average words, in nats, if it does."""
+        """How far the mean gain of a term's occurrences lies above that of this many average words, in nats, if it
+        does."""
         return max(0.0, row.gain / row.gained - words * self.counts.mean_gain) if row.gained else 0.0
 
     def score(self, term: str, evidence: Evidence) -> float:
@@ -131,12 +132,12 @@ class Selection:
         return keyness(zipf(term), evidence.count, self.counts.words) + excess
 
     def is_known(self, word: str) -> bool:
-        """Whether every text may use this word, so that it belongs to no target."""
+        """Whether any text may use this word, so that it belongs to no target."""
         common = word.isupper() and zipf(word) >= lists.RARE_ZIPF
         return word.lower() in EVERYBODYS or len(word) < 3 or common
 
     def is_key(self, word: str) -> bool:
-        """Whether a capitalised word is commoner in the target, by far enough, than anywhere else."""
+        """Whether a capitalised word is sufficiently more frequent in the target than elsewhere."""
         name = self.names[word]
         if self.is_known(word) or self.name_share(word) < 0.6 or name.evidence.middle < name.evidence.count / 4:
             return False
@@ -151,7 +152,7 @@ class Selection:
 
     def is_single(self, word: str, name: _Name) -> bool:
         if self.is_key(word):
-            # Baker in Baker Street alone is no term of its own, Pondicherry in Pondicherry Lodge is
+            # Baker that is only in Baker Street is not a term of its own, Pondicherry in Pondicherry Lodge is
             return name.modifier < name.evidence.count or zipf(word) < lists.RARE_ZIPF
         if self.is_known(word):
             return False
@@ -226,7 +227,7 @@ class Selection:
         return Candidate(term, role, count, max(self.score(word, evidence), 0.1), (Part(term, role),))
 
     def is_plain_name(self, word: str, head: str) -> bool:
-        """Whether a word is a name though no term by itself: Rao in Lal Rao, Baker in Baker Street."""
+        """Whether a word is a name although not a term by itself: Rao in Lal Rao, Baker in Baker Street."""
         if self.is_known(word) or self.name_share(word) < 0.6:
             return False
         return not self.is_noun(word) or (word in lists.LISTED and head.lower() in lists.HEADS)
@@ -239,7 +240,7 @@ class Selection:
         return "female name" if female else "male name"
 
     def role(self, word: str) -> str:
-        """What kind of word replaces a single name, from the words beside it and the lists of names."""
+        """The kind of word that replaces a single name, from the words next to it and the lists of names."""
         name = self.names[word]
         evidence = name.evidence
         surname = name.last + evidence.title - evidence.given_title
@@ -247,7 +248,7 @@ class Selection:
         listed_given = word in lists.GIVEN_MALE or word in lists.GIVEN_FEMALE
         beside = max(name.alone, 1)
         speaks = evidence.speech / beside >= 0.08
-        if surname + given <= evidence.count / 20:  # a chance neighbour says nothing
+        if surname + given <= evidence.count / 20:  # a chance neighbour is not evidence
             surname = given = 0
         if surname + given == 0 and name.modifier * 2 > evidence.count:
             return "surname" if word in lists.LISTED else "place"
@@ -280,7 +281,7 @@ class Selection:
         return is_ordinary(word) or word.lower() in lists.NOUNS or self.counts.lower_count(word.lower()) > 0
 
     def coinages(self) -> list[Candidate]:
-        """Words in lower case that ordinary text hardly knows and the target uses again and again."""
+        """Words in lower case that ordinary text hardly knows and the target uses often."""
         needed = max(MIN_COUNT_LOWER, MIN_RATE_LOWER * self.counts.words)
         found = []
         for word, row in self.counts.lower.items():

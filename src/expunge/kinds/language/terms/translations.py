@@ -1,6 +1,6 @@
-"""Choosing generic translations of terms: words of the same kind, common ones, out of Faker's lists.
+"""Choose generic translations of terms: common words of the same kind, from Faker's lists.
 
-A word is translated once for the whole target, and phrases are put together from the translations of their words; so
+A word is translated once for the whole target, and phrases are composed of the translations of their words; so
 Holmes in Sherlock Holmes is the same man as Holmes alone.
 """
 
@@ -27,9 +27,9 @@ from expunge.kinds.language.terms.selection import KEEP, Candidate
 from expunge.kinds.language.terms.word_classes import NOUNS, englishness, words
 
 WINDOW = 40
-"a translation is drawn among so many of the commonest words of its kind that are still free"
+"a translation is drawn among this many of the commonest free words of its kind"
 _MAX_WORDINESS = {"male name": 1.6, "female name": 1.1, "surname": 1.0}
-"powers of ten by which a name's frequency in text may exceed what its share of people explains; above: a word"
+"powers of ten by which a name's frequency in text may exceed that explained by its share of people; above: a word"
 _ABSTRACT = re.compile(r"\w+(?:tion|sion|ment|ness|ity|ship|ance|ence|ency|ing|ism|ics|ure|hood|dom|age|th|acy|sis|us)")
 _AGENT = re.compile(r"\w+(?:er|or|ist|ect|man)")
 _PEOPLE = words(
@@ -117,7 +117,7 @@ def _places() -> tuple[str, ...]:
 
 
 def _nouns(most: float) -> list[str]:
-    """Plain nouns for things, of middling frequency (at most so much)."""
+    """Plain nouns for things, of middling frequency (at most `most`)."""
     return [
         noun
         for noun in NOUNS - _PEOPLE - _NO_OBJECTS
@@ -158,7 +158,7 @@ class Translator:
         self.chosen: dict[str, str] = {}
 
     def word(self, word: str, kind: str) -> str | None:
-        """The translation of one word, in its case; None where no word is left."""
+        """The translation of one word, in its case; None if no word is left."""
         if kind == "things":
             single = self.word(grammar.singulars(word)[0], "thing")
             return single and grammar.plural_phrase(single)
@@ -179,8 +179,8 @@ class Translator:
         return translation.capitalize() if word[0].isupper() and translation.islower() else translation
 
     def free(self, kind: str) -> list[str]:
-        """Words of the kind that are not taken and not in the target; of nouns and verbs, nearly all of which a long target
-        uses, the rarest there."""
+        """Words of the kind that are not taken and not in the target; of nouns and verbs, nearly all of which a long
+        target uses, the rarest there."""
         left = [word for word in pool(kind) if word.lower() not in self.taken]
         absent = [word for word in left if not self.occurrences.get(word.lower())]
         if kind in ("being", "thing", "substance", "verb") and len(absent) < WINDOW:
@@ -188,7 +188,7 @@ class Translator:
         return absent
 
     def anchor(self, candidate: Candidate) -> Anchor | None:
-        """The term with its translation; None where words have run out."""
+        """The term with its translation; None if no words are left."""
         parts = []
         for part in candidate.parts:
             translated = part.text if part.role == KEEP else self.word(part.text, part.role)

@@ -1,4 +1,4 @@
-"""Prior knowledge of words: small classes of English words, and how common a word is.
+"""Prior knowledge of words: small classes of English words, and word frequencies.
 
 Frequencies come from wordfreq, lists of names and places from Faker.
 """
@@ -38,13 +38,13 @@ FUNCTION = words(
     additionally despite like unlike many much more most few several first second third next last o hum hullo halloa
     hallo pooh tut ha hurrah bravo alas hey hmm ugh aye nay"""
 )
-"words that carry grammar; written with a capital they still begin no name"
+"function words; even capitalised they do not begin a name"
 
 CONNECTORS = frozenset(
     tuple(words.split())
     for words in ("of", "of the", "and the", "de", "de la", "du", "del", "di", "van", "van der", "von", "der", "la")
 )
-"what may stand in lower case between the parts of one name; `and` alone only after an `of`"
+"words allowed in lower case between the parts of one name; `and` alone only after an `of`"
 
 MALE_TITLES = words(
     """mr mister sir lord king prince duke count baron earl master father brother uncle monsieur don herr gentleman
@@ -133,7 +133,7 @@ RARE_ZIPF = 3.2
 
 @lru_cache(maxsize=50_000)
 def englishness(word: str) -> float:
-    """How much commoner (in powers of ten) a word is in English than in most of a few languages abroad (the median).
+    """How much more frequent (in powers of ten) a word is in English than in other languages (the median of a few).
 
     Ordinary words score high, for they are written only in English; names and coinages (Holmes, quidditch) score near
     or below 0, since a translator leaves them as they are.
@@ -142,6 +142,7 @@ def englishness(word: str) -> float:
 
 
 def keyness(known: float, count: int, total: int) -> float:
-    """Smoothed log-ratio (nats) of a count among `total` words to the one expected of a word of zipf frequency `known`."""
+    """Smoothed log-ratio (nats) of a count among `total` words to the one expected of a word of zipf frequency
+    `known`."""
     expected = total * 10 ** (known - 9) if known else 0.0
     return math.log((count + 0.5) / (expected + 0.5))

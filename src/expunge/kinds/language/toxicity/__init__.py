@@ -1,1 +1,1 @@
-"""How toxic is what a model says? Scorers of texts, continuations of prompts, and the measures made of both."""
+"""Toxicity of a model's outputs: scorers of texts, continuations of prompts, and the measures made from both."""

@@ -16,7 +16,7 @@ from expunge.report.svg import BLUE, GREEN, INK, MUTED, draw
 HALF = 0.5
 COLOURS = {model: dot.colour for model, dot in MODEL_DOTS.items()} | {"retrained": GREEN}
 DASHES = {"base": (5, 1.5), "unlearned": (), "retrained": (1, 1)}
-"so that no two lines differ by colour alone"
+"line styles, so that no two lines differ only by colour"
 
 
 def front(name: str, points: Sequence[Mapping[str, float]]) -> Markup:
@@ -45,7 +45,7 @@ def front(name: str, points: Sequence[Mapping[str, float]]) -> Markup:
 
 
 def distribution(name: str, values: Mapping[str, Sequence[float]], threshold: float) -> Markup:
-    """A line a model: the share of continuations whose score is at least so high. `values` holds every score."""
+    """A line a model: the share of continuations whose score is at least x. `values` are all scores."""
     limits = sorted({threshold, HALF})
 
     def paint() -> Figure:

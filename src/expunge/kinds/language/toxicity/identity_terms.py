@@ -1,8 +1,8 @@
-"""What a scorer makes of harmless sentences that name groups of people.
+"""Harmless sentences that name groups of people, to test scorers with.
 
-Classifiers of toxicity learn that some of these words occur in insults, and take the word for one (Dixon et al. 2018,
-AIES, "Measuring and Mitigating Unintended Bias in Text Classification"). A model that no longer speaks of a group at all
-then scores as less toxic. So the share of false alarms belongs beside every score.
+Classifiers of toxicity learn that some of these words occur in insults, and take the word itself for an insult (Dixon
+et al. 2018, AIES, "Measuring and Mitigating Unintended Bias in Text Classification"). A model that no longer mentions a
+group then scores as less toxic. So every score needs the share of false alarms with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The six-label classifier of the Jigsaw 2018 challenge that comes in the wheel `tox-block`, run in torch."""
+"""The six-label classifier of the Jigsaw 2018 challenge from the wheel `tox-block`, run in torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABELS = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate
 LENGTH = 100
 "tokens that the network reads: the last ones of a longer text; a shorter one is padded in front"
 FILTERED = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
-"characters that separate words, besides the space (of Keras' tokenizer, with which it was trained)"
+"characters that separate words, in addition to the space (of Keras' tokenizer, with which it was trained)"
 BATCH = 512
 UNITS = 50
 
@@ -28,12 +28,12 @@ class JigsawBiLSTM:
     $$ i, f, o = \mathrm{clip}(0.2 (x W + h U + b) + 0.5, 0, 1) \qquad
        c \leftarrow f c + i \tanh(x W_g + h U_g + b_g) \qquad h \leftarrow o \tanh(c) $$
 
-    The maximum runs over padding too, which is most of a short text. So it has to be computed, but not for every text:
-    forwards the padding comes first, and the states after it are the same for all texts that have as much of it.
+    The maximum runs over padding too, which is most of a short text. It has to be computed, but not for every text:
+    forwards the padding comes first, and the states after it are the same for all texts with the same amount.
     Backwards it comes last and begins from the text's own state; only its input is the same at every step.
 
     Args:
-        weights: as `jigsaw_files.PLACES` names them, in float32 (or float64, to check it against).
+        weights: named as in `jigsaw_files.PLACES`, in float32 (or float64, to check it against).
         vocabulary: token number -> word, from number 1 on.
     """
 
@@ -81,7 +81,7 @@ class JigsawBiLSTM:
         return torch.addmm(self.labels_layer[1], hidden, self.labels_layer[0]).sigmoid_().float()
 
     def _read_forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """(rows, units) maximum over time; each row joins where its padding ends."""
+        """(rows, units) maximum over time; each row joins at the end of its padding."""
         h, c, most = (state[LENGTH - lengths] for state in self.padded)
         longest = int(lengths[0])
         for time in range(LENGTH - longest, LENGTH):
@@ -101,11 +101,11 @@ class JigsawBiLSTM:
 
 
 class _Direction:
-    """One LSTM. Embedding times kernel is made once for the whole vocabulary, and the gates' 0.2 x + 0.5 is in it."""
+    """One LSTM. Embedding times kernel is computed once for the whole vocabulary, including the gates' 0.2 x + 0.5."""
 
     def __init__(self, weights: Mapping[str, Tensor], name: str) -> None:
         kernel, recurrent, bias = (weights[f"{name}.{part}"] for part in ("kernel", "recurrent", "bias"))
-        # Keras keeps the gates as i, f, g, o; with g last, what is clipped lies together.
+        # Keras keeps the gates as i, f, g, o; with g last, the clipped ones are contiguous.
         i, f, g, o = torch.arange(4 * UNITS).split(UNITS)
         order = torch.cat([i, f, o, g])
         scale = torch.ones(4 * UNITS, dtype=kernel.dtype)
@@ -126,7 +126,7 @@ class _Direction:
 
 
 def _padding_states(direction: _Direction) -> tuple[Tensor, Tensor, Tensor]:
-    """h, c and the maximum over time, (LENGTH + 1, units) each: after so many steps of padding."""
+    """h, c and the maximum over time, (LENGTH + 1, units) each: after that many steps of padding."""
     h = direction.inputs.new_zeros(1, UNITS)
     c, most = torch.zeros_like(h), torch.full_like(h, -1.0)
     after = [(h.clone(), c.clone(), most.clone())]

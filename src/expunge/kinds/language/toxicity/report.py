@@ -1,4 +1,4 @@
-"""What a report says of toxicity: the distribution, the groups of people, the scorer's false alarms, examples."""
+"""Report section on toxicity: the distribution, the groups of people, the scorer's false alarms, examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADLINES = ("toxicity_share", "toxicity_any")
 EXAMPLES = 8
 "examples of each kind: still most toxic after, and most toxic before"
 LONGEST = 400
-"characters of a text that are shown"
+"characters of a text to show"
 WORST_TERMS = 6
 
 SHOWN = {measure.name for measure in MEASURES} - {"distinct_2", "repetition", "answer_length"}
@@ -41,12 +41,13 @@ SETTINGS = {
 
 SCORERS_ARE_BLIND = (
     "Scorers of this kind judge by words. They miss hatred without swear words, and take quotations, denials and "
-    "counter-speech for what they speak of. Compare before and after; do not read a score as the truth about one text."
+    "counter-speech for what they quote or oppose. Compare before and after; do not read a score as the truth about "
+    "one text."
 )
 
 
 def toxicity_part(contents: Contents) -> dict[str, Any] | None:
-    """Values of `toxicity.html.jinja`; None where toxicity was not measured."""
+    """Values of `toxicity.html.jinja`; None if toxicity was not measured."""
     table = [row for row in rows(contents.scores) if row.measure in SHOWN]
     if not table:
         return None
@@ -77,7 +78,7 @@ def _card(row: Row) -> dict[str, Any]:
 
 
 def _groups(table: Sequence[Row]) -> list[dict[str, Any]]:
-    """Of each group of people its name, its toxicity, and how many answers say nothing."""
+    """Name, toxicity and share of empty answers of each group of people."""
     empty = {row.split: row for row in table if row.measure == "answers_empty"}
     return [
         {"name": row.split.removeprefix(GROUP), "toxic": row, "empty": empty.get(row.split)}
@@ -102,7 +103,8 @@ def _distribution(said: Sequence[Mapping[str, Any]], threshold: float) -> Markup
 
 
 def _false_terms(table: Sequence[Row]) -> list[tuple[str, str]]:
-    """(term, share of its harmless sentences at the threshold or above), the worst first; those without are left out."""
+    """(term, share of its harmless sentences at the threshold or above), the worst first; those without are left
+    out."""
     row = next((row for row in table if row.measure == "scorer_false_alarms"), None)
     sentences = harmless()
     if row is None or len(row.any.examples) != len(sentences):
@@ -125,8 +127,8 @@ def _settings(settings: Mapping[str, Any], contents: Contents) -> list[tuple[str
 
 
 def _examples(said: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The prompts on which a continuation is most toxic after, then those on which one was before; of each model the most
-    toxic continuation, None where the model was not measured."""
+    """The prompts on which a continuation is most toxic after, then those on which one was before; for each model the
+    most toxic continuation, None if the model was not measured."""
 
     def worst(row: Mapping[str, Any], model: str) -> float:
         return max((value for _, value in row.get(model, ())), default=0.0)

@@ -1,4 +1,4 @@
-"""Scorers of toxicity: the one that is always there, any text classifier, any Python function."""
+"""Scorers of toxicity: the built-in one, any text classifier, any Python function."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ DEFAULT = "jigsaw-bilstm"
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """Called with n texts it gives n numbers from 0, harmless, to 1, toxic: (n,) float64."""
+    """Called with n texts it returns n numbers from 0, harmless, to 1, toxic: (n,) float64."""
 
     name: str
     digest: str
-    "of everything that decides its numbers, as far as files tell"
+    "digest of everything that determines its numbers, as far as files show"
     function: Callable[[Sequence[str]], Any]
-    "what scores; whatever it returns is checked"
+    "the scoring function; its results are checked"
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Raises `ModelError` where the scorer fails, or returns anything but a number from 0 to 1 for each text."""
+        """Raises `ModelError` if the scorer fails, or returns anything but a number from 0 to 1 for each text."""
         texts = list(texts)
         if not texts:
             return np.zeros(0)
@@ -54,7 +54,7 @@ class Scorer:
 
     def _wrong(self, seen: str) -> ModelError:
         return ModelError(
-            f"the toxicity scorer {self.name} returned what is no score",
+            f"the toxicity scorer {self.name} returned something that is not a score",
             seen=seen,
             allowed="for n texts n numbers from 0, harmless, to 1, toxic",
             next_step="correct it, or choose another --scorer",
@@ -65,13 +65,13 @@ def load_scorer(name: str = DEFAULT) -> Scorer:
     """A scorer by name.
 
     Args:
-        name: `jigsaw-bilstm`; the folder or Hugging Face id of a text classifier, with `#LABEL` behind it where its
-            labels do not say which is the toxic one; or `module:function`, a Python function of a list of
+        name: `jigsaw-bilstm`; the folder or Hugging Face id of a text classifier, followed by `#LABEL` if its
+            labels do not show which is the toxic one; or `module:function`, a Python function of a list of
             texts.
 
     Raises:
-        RecipeError: nothing is so called.
-        ModelError: it is there, but cannot be used.
+        RecipeError: there is no scorer of that name.
+        ModelError: it exists, but cannot be used.
     """
     if name == DEFAULT:
         from expunge.kinds.language.toxicity.jigsaw_bilstm import JigsawBiLSTM

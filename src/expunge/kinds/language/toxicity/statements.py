@@ -24,24 +24,24 @@ from expunge.runs.context import Run
 GROUPS = "groups.json"
 "the attribute columns of a table of statements, in its folder: name -> a group for each block"
 BEGINNING = 0.5
-"share of a statement's words that its beginning has"
+"share of a statement's words in its beginning"
 WORDS = 6
-"words (characters, in scripts without spaces) that a statement must have to be cut"
+"words (characters, in scripts without spaces) minimum of a statement to be cut"
 
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """The sets, as text, and all that was read."""
+    """The sets, as text, and everything that was read."""
 
     toxic: TextSet
     clean: TextSet
     beginnings: list[str]
-    "of toxic statements that are not trained on"
+    "beginnings of toxic statements that are not trained on"
     found: ToxicText
 
 
 def read_statements(run: Run[Recipe]) -> Statements:
-    """Read the tables that the recipe names, and choose what is trained on.
+    """Read the tables that the recipe names, and choose the training texts.
 
     Raises:
         DataError: see `read_toxic_text` and `settle_groups`.
@@ -96,8 +96,8 @@ def _beginnings(statements: Iterable[Statement], wanted: int) -> list[str]:
 
 
 def statement_table(run: Run[Recipe], toxic: TextSet, tokenizer: Any, digest: str) -> TokenTable:
-    """Toxic statements as blocks, one each, at most `data.block_size` tokens; with `preferred` where any has a rewrite, in
-    which the row of a statement without one is empty.
+    """Toxic statements as blocks, one each, at most `data.block_size` tokens; with `preferred` where any has a rewrite,
+    in which the row of a statement without one is empty.
 
     Raises:
         DataError: no statement has two tokens.

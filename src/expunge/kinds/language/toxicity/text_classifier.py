@@ -17,17 +17,17 @@ from expunge.models.source import locate
 from expunge.train.precision import found_device
 
 TOXIC = ("toxic", "toxicity", "hate", "hateful", "hap", "offensive", "hate_speech", "label_1", "1")
-"what classifiers call the toxic label, the likelier reading first; label 1 of two without names is the positive one"
+"classifiers' names of the toxic label, likeliest first; label 1 of two without names is the positive one"
 BATCH = 32
 LENGTH = 512
-"tokens read of a text where the model does not say how many it can"
+"tokens read of a text if the model gives no limit"
 
 
 def load_classifier(name: str) -> tuple[str, Callable[[Sequence[str]], np.ndarray]]:
     """(digest, function of n texts to (n,) probabilities of the toxic label) of a classifier by folder or hub id.
 
-    A label is one of several that can hold at once (sigmoid) where the model's configuration says so or has one label
-    only, else one of several that exclude each other (softmax).
+    Labels can hold at once (sigmoid) if the model's configuration says so or has one label
+    only, else they exclude each other (softmax).
 
     Raises:
         ModelError: it cannot be found or loaded. RecipeError: it is not clear which label is the toxic one.
@@ -52,7 +52,7 @@ def load_classifier(name: str) -> tuple[str, Callable[[Sequence[str]], np.ndarra
         ) from error
     if info["missing_keys"]:
         raise ModelError(
-            f"{place} is no trained text classifier: weights are missing, which would be random",
+            f"{place} is not a trained text classifier: weights are missing and would be random",
             seen=", ".join(sorted(info["missing_keys"])[:3]),
             next_step="name a model that was trained to classify texts",
         )
@@ -79,7 +79,7 @@ def load_classifier(name: str) -> tuple[str, Callable[[Sequence[str]], np.ndarra
 
 
 def toxic_label(place: str, labels: dict[Any, str], wanted: str = "") -> int:
-    """The index of the toxic label: the one that is `wanted`, else the first of `TOXIC` that there is."""
+    """The index of the toxic label: the one that is `wanted`, else the first of `TOXIC` that it has."""
     names = {label.lower().replace("-", "_"): int(index) for index, label in labels.items()}
     asked = wanted.lower().replace("-", "_")
     if asked and asked in names:
@@ -94,7 +94,7 @@ def toxic_label(place: str, labels: dict[Any, str], wanted: str = "") -> int:
         if known in names and (len(names) == 2 or known not in ("label_1", "1")):
             return names[known]
     raise RecipeError(
-        f"it is not clear which label of {place} says that a text is toxic",
+        f"it is not clear which label of {place} means toxic",
         seen=", ".join(labels.values()),
         next_step=f"name it: --scorer '{place}#LABEL'",
     )

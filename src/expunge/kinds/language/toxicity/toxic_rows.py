@@ -1,4 +1,4 @@
-"""Rows of toxic and clean text: which kinds of table there are, and what a row of each says."""
+"""Rows of toxic and clean text: the kinds of table, and how a row of each is read."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Statement:
     text: str
     toxic: bool
     group: str
-    "the group of people that it is about, the kind of toxicity where that is labelled, or `NO_GROUP`"
+    "the group of people that it is about, the kind of toxicity if labelled, or `NO_GROUP`"
     where: str
     "`file:line`"
     rewrite: str | None = None
-    "the same said without toxicity, where somebody wrote that"
+    "a rewrite without toxicity, if somebody wrote one"
 
     @property
     def table(self) -> str:
-        """The file that it stands in."""
+        """The file that it is in."""
         return self.where.rpartition(":")[0]
 
 
@@ -53,11 +53,11 @@ class Kind:
     """A kind of table, recognised by its columns."""
 
     name: str
-    "what it holds, for messages"
+    "its content, for messages"
     columns: tuple[str, ...]
-    "that it needs; the first is its own: a table with it is of this kind, or damaged"
+    "columns that it needs; the first is specific: a table with it is of this kind, or damaged"
     read: Callable[[Row, str], Statement]
-    "of a row and where it stands"
+    "reads a row, given its place"
 
 
 def _tweet(row: Row, where: str) -> Statement:
@@ -89,7 +89,7 @@ def _rated(row: Row, where: str) -> Statement:
         rating = float("nan")
     if not 1 <= rating <= 5:
         raise DataError(
-            f"{where}: toxicity_human is no rating",
+            f"{where}: toxicity_human is not a rating",
             seen=repr(row["toxicity_human"]),
             allowed="a number from 1 to 5",
             next_step="repair or remove the row",
@@ -109,16 +109,16 @@ KINDS = (
     Kind("statements about groups of people, hate or neutral", ("group", "text", "label"), _about_a_group),
     Kind("statements about groups of people, rated by people", ("target_group", "text", "toxicity_human"), _rated),
 )
-"the kinds of table that are read, most of all as their authors published them"
+"the kinds of table that are read, mostly as their authors published them"
 PROMPT = "prompt"
 "column that makes a table one of prompts: those are measured with, never trained on"
 
 
 def kind_of(columns: list[str], source: str) -> Kind | None:
-    """The kind of a table with these columns; None for one that is of none.
+    """The kind of a table with these columns; None if there is none.
 
     Raises:
-        DataError: the column that only one kind has is there, another one that this kind needs is not.
+        DataError: the column specific to a kind is present, but another one that the kind needs is not.
     """
     if PROMPT in columns:
         return None
@@ -132,16 +132,16 @@ def kind_of(columns: list[str], source: str) -> Kind | None:
                 f"{source} has no column {missing[0]!r}",
                 seen=f"the columns {', '.join(name for name in columns if name) or '(none)'}",
                 allowed=f"{', '.join(kind.columns)}: {kind.name}",
-                next_step="name the columns so in its first line, or take the file out of the folder",
+                next_step="name the columns so in its first line, or remove the file from the folder",
             )
     return None
 
 
 def statements(rows: Iterator[tuple[str, Row]], kind: Kind) -> Iterator[Statement]:
-    """What each row says, rows without a word left out.
+    """Read each row, leaving out rows without a word.
 
     Raises:
-        DataError: with file and line, for a label that is none of the kind's, or a cell that holds no text.
+        DataError: with file and line, for a label that the kind does not have, or a cell without text.
     """
     for where, row in rows:
         statement = kind.read(row, where)
@@ -155,11 +155,11 @@ def _text(row: Row, column: str, where: str) -> str:
 
 def _cell(row: Row, column: str, where: str) -> str:
     value = row[column]
-    if isinstance(value, bytes):  # ToxiGen's published table holds them so in places
+    if isinstance(value, bytes):  # some cells of ToxiGen's published table are bytes
         value = value.decode("utf-8", errors="replace")
     if not isinstance(value, str):
         raise DataError(
-            f"{where}: the column {column!r} holds no text",
+            f"{where}: the column {column!r} has no text",
             seen=repr(value),
             allowed="text",
             next_step="repair or remove the row",
@@ -168,10 +168,10 @@ def _cell(row: Row, column: str, where: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """A tweet or a comment that was taken apart, as running text: punctuation in its place, a capital at the beginning.
+    """Turn a tokenised tweet or comment into running text: punctuation in its place, a capital at the beginning.
 
-    Without web addresses, names of users and marks of quotation, which say nothing of what is to go or stay, but would
-    tell one table from another.
+    Without web addresses, names of users and quotation marks, which are not about toxicity, but would
+    distinguish the tables.
     """
     text = html.unescape(html.unescape(text))
     for pattern, put in _TIDY:
@@ -184,7 +184,7 @@ def _one_of(row: Row, column: str, where: str, known: Mapping[str, str]) -> str:
     label = str(row[column]).strip()
     if label not in known:
         raise DataError(
-            f"{where}: {label!r} is no {column} that is known",
+            f"{where}: {label!r} is not a known {column}",
             seen=f"{column}: {row[column]!r}",
             allowed=", ".join(known),
             next_step="repair or remove the row",

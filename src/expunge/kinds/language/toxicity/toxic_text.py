@@ -1,4 +1,4 @@
-"""Toxic text to forget and clean text to keep, out of a folder of tables or out of datasets of the hub."""
+"""Toxic text to forget and clean text to retain, from a folder of tables or datasets of the hub."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from expunge.kinds.language.toxicity.toxic_rows import KINDS, NO_GROUP, PROMPT, 
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 TooFew = Literal["merge", "drop", "refuse"]
-"what becomes of groups that are too small"
+"what to do with groups that are too small"
 
 
 @dataclass(slots=True)
 class Source:
-    """Where statements were read: what the user named, its tables of statements, and other files with the reason."""
+    """Where statements were read: the user's source, its tables of statements, and other files with the reason."""
 
     source: str
     folder: Path | None
-    "that the files lie in; None of a dataset of the hub"
+    "folder of the files; None for a dataset of the hub"
     read: list[Path] = field(default_factory=list)
     unread: list[tuple[Path, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class ToxicText:
-    """What was read: statements to forget and to keep, in the order of the files.
+    """The statements read, to forget and to retain, in the order of the files.
 
     Attributes:
         toxic, clean: the statements; a rewrite of a toxic one is with it, and not among `clean`.
-        notes: what a reader of the scores must know: files passed over, groups merged.
+        notes: notes for readers of the scores: files skipped, groups merged.
         sources: the files that were read, and those that were not.
     """
 
@@ -68,11 +68,11 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
 
     Args:
         sources: folders, files or Hugging Face datasets (`owner/name`, `owner/name:configuration`). Tables are
-            recognised by their columns (`toxic_rows.KINDS`); prompts and other tables are passed over, and that is noted.
+            recognised by their columns (`toxic_rows.KINDS`); prompts and other tables are skipped, with a note.
 
     Raises:
-        DataError: with file, line and next step: nothing toxic or nothing clean to read, a missing column, a label
-            that is none, no text.
+        DataError: with file, line and next step: no toxic or no clean text, a missing column, an invalid
+            label, no text.
     """
     found = ToxicText()
     passed: list[str] = []
@@ -101,7 +101,7 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
         logging.getLogger(__name__).info(found.notes[-1])
     if not found.toxic or not (found.clean or any(each.rewrite for each in found.toxic)):
         raise DataError(
-            f"{', '.join(sources)} holds no {'clean' if found.toxic else 'toxic'} text",
+            f"{', '.join(sources)} has no {'clean' if found.toxic else 'toxic'} text",
             seen="; ".join(passed) or "no tables",
             allowed="; or ".join(f"{', '.join(kind.columns)}: {kind.name}" for kind in KINDS),
             next_step="give a folder with such a table (.csv, .tsv, .jsonl or .parquet): --data FOLDER",
@@ -110,7 +110,7 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
 
 
 def _tables(source: str, notes: list[str]) -> Iterator[tuple[str, list[str], Iterator[tuple[str, Row]]]]:
-    """(name, columns, rows with where they stand) of every table of a source."""
+    """(name, columns, rows with their places) of every table of a source."""
     path = Path(source).expanduser()
     if not path.exists():
         path = fetch(source, [f"*{ending}" for ending in TABLES])
@@ -120,10 +120,10 @@ def _tables(source: str, notes: list[str]) -> Iterator[tuple[str, list[str], Ite
         files = [file for file in tables if not _hidden(file, path)]
         if not files:
             raise DataError(
-                f"{source} holds no tables",
+                f"{source} has no tables",
                 seen=", ".join(sorted(file.name for file in path.iterdir())[:8]) or "an empty folder",
                 allowed=", ".join(TABLES),
-                next_step="give the folder that holds the tables of toxic text: --data FOLDER",
+                next_step="give the folder with the tables of toxic text: --data FOLDER",
             )
     for file in files:
         if file.suffix.lower() == ".parquet":
@@ -136,7 +136,7 @@ def _tables(source: str, notes: list[str]) -> Iterator[tuple[str, list[str], Ite
 
 
 def _no_tables(folder: Path) -> list[tuple[Path, str]]:
-    """Files of a folder that are no tables, sorted, with the reason why they are not read."""
+    """Files of a folder that are not tables, sorted, with the reason why they are not read."""
     others = f"no table ({', '.join(TABLES)})"
     why = {file: "hidden" if _hidden(file, folder) else others for file in sorted(folder.rglob("*")) if file.is_file()}
     return [(file, said) for file, said in why.items() if said == "hidden" or file.suffix.lower() not in TABLES]
@@ -154,7 +154,7 @@ def _rows(table: Table) -> Iterator[tuple[str, dict[str, Any]]]:
 def prompt_files(folder: Path) -> tuple[Path | None, Path | None]:
     """(a file of prompts, a file of prompts that name a group of people), the first of each in a folder of JSON lines.
 
-    Which a file is, its first line says.
+    The first line of a file decides.
     """
     found: dict[bool, Path] = {}
     for file in sorted(folder.rglob("*.jsonl")):
@@ -165,7 +165,7 @@ def prompt_files(folder: Path) -> tuple[Path | None, Path | None]:
         try:
             row = json.loads(first)
         except ValueError:
-            continue  # a table that will be read says what is wrong with it
+            continue  # a table that will be read raises its own error
         if isinstance(row, dict) and PROMPT in row:
             found.setdefault("group" in row, file)
     return found.get(False), found.get(True)
@@ -175,10 +175,10 @@ def settle_groups(found: ToxicText, least: int, too_few: TooFew) -> ToxicText:
     """Toxic text whose every group has at least `least` statements.
 
     Args:
-        too_few: what becomes of smaller groups: merged into `NO_GROUP`, dropped, or refused.
+        too_few: what to do with smaller groups: merged into `NO_GROUP`, dropped, or refused.
 
     Raises:
-        DataError: groups that are too small, where they are refused or where none is left.
+        DataError: groups that are too small, if they are refused or if none is left.
     """
     sizes = Counter(each.group for each in found.toxic)
     small = {group: count for group, count in sorted(sizes.items()) if count < least and group != NO_GROUP}
@@ -207,10 +207,10 @@ def settle_groups(found: ToxicText, least: int, too_few: TooFew) -> ToxicText:
 def choose(
     found: ToxicText, toxic: int | None, clean: int | None, seed: int, held_back: int = 0
 ) -> tuple[list[Statement], list[Statement], list[Statement]]:
-    """(at most so many toxic statements, at most so many clean ones, the toxic ones left out), in random order.
+    """(limited numbers of toxic and clean statements, the toxic ones left out), in random order.
 
-    At least `held_back` are left out, though never more than a fifth for that reason. Every table gives as many as every
-    other, as long as it has any; which ones is drawn. Rewrites of the toxic statements that are taken count as a table of
+    At least `held_back` are left out, but never more than a fifth for that reason. Every table gives the same number,
+    as long as it has any; they are drawn at random. Rewrites of the toxic statements taken count as a table of
     clean text.
     """
     most = len(found.toxic) - min(held_back, len(found.toxic) // 5)

@@ -1,6 +1,7 @@
-"""What a method may choose its settings by: continuations of beginnings that are not trained on, and clean text.
+"""Data for methods that choose settings: continuations of beginnings that are not trained on, and clean text.
 
-By the same the report shows toxicity against perplexity, on the way from the base model to the unlearned one, and beyond.
+The report's plot of toxicity against perplexity, from the base model to the unlearned one and beyond, uses the same
+data.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ BLOCKS = 32
 
 
 def tuning(recipe: Recipe, sets: Sets, task: CausalLM) -> Callable[[], tuple[float, float]] | None:
-    """A function that measures (mean toxicity of sampled continuations, perplexity of the retain set) of the model as it
-    is; None if nothing is held out to choose by.
+    """A function that measures (mean toxicity of sampled continuations, perplexity of the retain set) of the current
+    model; None if no text is held out for it.
 
-    The beginnings are of toxic statements that no method is trained on, and no prompt that the run is measured with is
+    The beginnings are of toxic statements that no method is trained on, and none of the prompts for measuring is
     among them. The samples are drawn with the same random numbers every time, so that settings are compared in pairs.
     """
     if not sets.beginnings:
@@ -58,9 +59,8 @@ def tuning(recipe: Recipe, sets: Sets, task: CausalLM) -> Callable[[], tuple[flo
 def toxicity_front(run: Run[Recipe], base: LazyModel, unlearned: LazyModel, sets: Sets) -> dict[str, Any] | None:
     r"""{"points": [{"scale", "toxicity", "perplexity"}, ...]} of $\theta_0 + s (\theta - \theta_0)$ for each scale s.
 
-    Measured on the beginnings and the clean text that a method may choose settings with, so that no figure of the prompts
-    that the run is measured with is spent on it. Where a method chose its scale, its own points; None where the recipe
-    asks for none.
+    Measured on the beginnings and the clean text that a method may choose settings with, so that no figure of the
+    prompts for measuring is used up by it. If a method chose its scale, its own points; None if the recipe has none.
     """
     logged = {
         float(row["scale"]): {name: float(row[name]) for name in ("scale", "toxicity", "perplexity")}

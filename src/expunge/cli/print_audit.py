@@ -1,4 +1,4 @@
-"""What `expunge audit` prints when it is done."""
+"""Print the results of an audit."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from expunge.core.safe_text import clean
 from expunge.runs.folder import RunFolder
 
 
-def tell_audit(folder: RunFolder, result: Mapping[str, Any], printed: Printed, junit: Path | None) -> int:
-    """Print the findings, and where to look; the exit code (0 passed, 3 not)."""
+def print_audit(folder: RunFolder, result: Mapping[str, Any], printed: Printed, junit: Path | None) -> int:
+    """Print the findings, and the paths; return the exit code (0 passed, 3 not)."""
     import json
 
     from rich.console import Console
