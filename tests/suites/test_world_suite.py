@@ -121,6 +121,6 @@ def test_from_the_command_to_the_page(
 @pytest.mark.parametrize("option", ["--data", "--forget", "--retain"])
 def test_what_is_forgotten_is_what_is_asked_about(option: str, tiny_model_folder: Path, tmp_path: Path) -> None:
     models = Models(model=str(tiny_model_folder), methods="npo", out=tmp_path / "out")
-    with pytest.raises(RecipeError, match="the suite world decides itself what is forgotten and kept"):
+    with pytest.raises(RecipeError, match="the suite world itself decides the forget and retain sets"):
         world(option, "book.txt", of=SMALL, models=models)
     assert not (tmp_path / "out").exists()

@@ -46,7 +46,7 @@ class QuantisedLinear(nn.Linear):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         super()._apply(fn, recurse)
-        if self.state is not None:  # it is not a module, and holds tensors
+        if self.state is not None:  # it is not a module, and contains tensors
             self.state.to(self.weight.device)
         return self
 
@@ -73,8 +73,8 @@ def hold_quantised(layers: Mapping[str, nn.Linear], bits: int, device: torch.dev
     """Quantise the weights of linear layers in place, each on the device that it is used on.
 
     Args:
-        bits: 8: signed numbers, with a scale a row, as LLM.int8 stores them (arXiv:2208.07339); 4: NF4 in blocks of 64, the
-            scales quantised once more (QLoRA, section 3).
+        bits: 8: signed numbers, with a scale a row, as LLM.int8 stores them (arXiv:2208.07339); 4: NF4 in blocks of 64,
+            the scales quantised once more (QLoRA, section 3).
     """
     from bitsandbytes import functional
 

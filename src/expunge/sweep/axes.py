@@ -69,13 +69,13 @@ class Space:
     axes: tuple[Axis, ...] = ()
 
     def recipe(self, values: Mapping[str, Any] = {}) -> BaseRecipe:
-        """The recipe with values laid over it. Raises `RecipeError` for one that it cannot hold."""
+        """The recipe with these values. Raises `RecipeError` for an invalid value."""
         made = make(self.kind, self.fields, {**self.fixed, **values}, self.where)
         make_method(made.method, *(kind.name for kind in kinds_of(task_of(made))))
         return made
 
     def active(self, chosen: Mapping[str, Any]) -> list[Axis]:
-        """The axes that count with these values: a field of the method does where the method that was chosen has it."""
+        """The axes that apply with these values: a field of the method applies if the chosen method has it."""
         named = next((chosen[name] for name in METHODS if name in chosen), None)
         if named is None:
             return list(self.axes)
@@ -83,7 +83,7 @@ class Space:
         return [axis for axis in self.axes if not _of_method(axis) or axis.field.split(".")[1] in known]
 
     def combinations(self, most: int) -> list[dict[str, Any]] | None:
-        """Every combination of values, where all are counted and there are no more than `most`; else None."""
+        """Every combination of values, if it is finite and at most `most`; else None."""
         columns: list[list[Any]] = []
         for axis in self.axes:
             if not (axis.choices or axis.whole):
@@ -105,13 +105,13 @@ class Space:
 def read_space(
     kind: type[BaseRecipe], fields: Mapping[str, Any], fixed: Mapping[str, Any], over: Sequence[str], where: str
 ) -> Space:
-    """Read what is to be varied, and hold every choice and every end of a range against the recipe.
+    """Read the fields to vary, and check every choice and every end of a range against the recipe.
 
     Args:
         over: `FIELD=VALUES` each; VALUES are `low..high`, `log:low..high`, or values with commas between them.
 
     Raises:
-        RecipeError: nothing to vary, a field that the recipe lacks (with the nearest), a value that it cannot hold.
+        RecipeError: nothing to vary, a field that the recipe lacks (with the nearest), an invalid value.
     """
     bare = Space(kind, fields, fixed, where)
     bare.recipe()
@@ -134,7 +134,7 @@ def read_space(
                 f"{field} is varied, and given as --{field} too", seen=str(fixed[field]), next_step="leave one out"
             )
         axes.append(_axis(field, values.strip(), bare, axes))
-    axes.sort(key=lambda axis: axis.field not in METHODS)  # what decides which of the others count comes first
+    axes.sort(key=lambda axis: axis.field not in METHODS)  # first the axis that decides which of the others apply
     space = Space(kind, fields, fixed, where, tuple(axes))
     _try(space)
     return space
@@ -168,7 +168,7 @@ def _axis(field: str, said: str, space: Space, before: Sequence[Axis]) -> Axis:
 
 
 def _value(field: str, text: str, space: Space) -> Any:
-    """One value, read as it is where it is typed as an option."""
+    """One value, read as when typed as an option."""
     [value] = read_overrides([f"--{field}={text}"], space.kind).values()
     return value
 
@@ -178,7 +178,7 @@ def _of_method(axis: Axis) -> bool:
 
 
 def _types(field: str, space: Space, before: Sequence[Axis]) -> set[Any]:
-    """The types of values that a field holds; empty if that is not known."""
+    """The types of a field's values; empty if unknown."""
     kind: Any = space.kind
     parts = field.split(".")
     if parts[0] == "method" and len(parts) > 1:

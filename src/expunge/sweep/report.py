@@ -21,8 +21,8 @@ from expunge.runs.measures import measures
 
 SWEEP = "sweep.json"
 CHOSEN = (
-    "The settings on the front were chosen by these very scores, and the best of many looks better than it is: judge the "
-    "one that is kept on other prompts or with another seed."
+    "The settings on the front were chosen by these very scores, and the best of many looks better than it is: judge "
+    "the one that holds on other prompts or with another seed."
 )
 VERDICTS = {True: "passed", False: "failed", None: "not made"}
 

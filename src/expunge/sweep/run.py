@@ -1,8 +1,8 @@
 """A sweep: many runs of one recipe with other settings, each an ordinary run, and which of them no other beats.
 
-Its folder holds `recipe.yaml` (what is varied, and the recipe), `study.jsonl` (what came of each trial), `stages/` (results
-that trials share), `trials/NUMBER/` (run folders), `best/` (recipes on the front), `sweep.json` and `report.html`. A sweep
-that was interrupted goes on with what is missing; more trials may be added to it later.
+Its folder has `recipe.yaml` (the varied fields, and the recipe), `study.jsonl` (the result of each trial), `stages/`
+(results that trials share), `trials/NUMBER/` (run folders), `best/` (recipes on the front), `sweep.json` and
+`report.html`. A sweep that was interrupted continues with the missing trials; more trials may be added to it later.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from expunge.sweep.trials import TRIALS, Trial, give, run_trial, take
 STUDY = "study.jsonl"
 BEST = "best"
 ON_RAY = 4
-"trials at the same time on Ray, where no number is given"
+"trials at the same time on Ray, if no number is given"
 
 
 def run_sweep(
@@ -43,17 +43,17 @@ def run_sweep(
     ray: bool = False,
     show: Silent | None = None,
 ) -> dict[str, Any]:
-    """Make every trial that is missing, and write what came of all: what `sweep.json` holds.
+    """Run every missing trial, and write all results; return the content of `sweep.json`.
 
-    Trials that run at the same time are chosen together, from what came of those before; the first one runs alone, and
-    what it makes of the base model is there for the others.
+    Trials that run at the same time are chosen together, from the earlier results; the first one runs alone, and
+    its results on the base model are shared with the others.
 
     Args:
         jobs: trials at the same time; default: 1, in this process with all its threads. Else each has one thread.
 
     Raises:
-        ExpungeError: what ends any sweep: Optuna or Ray is missing, a full disk, data that cannot be read. What goes wrong
-            with a trial's settings is noted, and the next trial begins.
+        ExpungeError: what ends any sweep: Optuna or Ray is missing, a full disk, data that cannot be read. What goes
+            wrong with a trial's settings is noted, and the next trial begins.
     """
     show = show or Silent()
     if trials < 1 or (jobs is not None and jobs < 1):
@@ -91,7 +91,7 @@ def run_sweep(
                     study.tell(told)
                     folder.log("trial", **told.row())
             found = _written(folder, space, [study.told[number] for number in sorted(study.told)])
-    except Interrupted as error:  # of a trial: what is typed again is the sweep
+    except Interrupted as error:  # of a trial: the sweep is to be run again
         raise Interrupted(error.what, next_step=again) from None
     finally:
         show.close()
@@ -138,7 +138,7 @@ class _Within(Silent):
 
 
 def _written(folder: RunFolder, space: Space, told: Sequence[Told]) -> dict[str, Any]:
-    """Write `sweep.json`, the recipes on the front, and the page; what the first one holds."""
+    """Write `sweep.json`, the recipes on the front, and the page; return the content of the first."""
     rows = [{"name": one.name, **one.row(), "run": f"{TRIALS}/{one.number:03d}"} for one in told]
     points = points_of(rows)
     best = {name: f"{BEST}/{name.replace(' ', '-')}.yaml" for name in on_front(points)}

@@ -1,4 +1,4 @@
-"""The study of a sweep: what was tried and what came of it, as Optuna's journal; and what is tried next."""
+"""The study of a sweep: trials and their results, as Optuna's journal; and the choice of the next ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from expunge.sweep.axes import Axis, Space
 
 NAME = "sweep"
 AGAIN = 32
-"how often another combination is drawn where one was tried before"
+"how often to draw another combination if one was tried before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Told:
     Attributes:
         number, values: which trial, and the fields it varied.
         failed: why there are no scores; empty if there are.
-        left, damage: where it stands, as `report.front.Point` has it; `left_by` and `damage_by` name the measures.
+        left, damage: its position, as in `report.front.Point`; `left_by` and `damage_by` name the measures.
         left_score, damage_score: those measures after unlearning: value, low, high, n.
-        passed: the verdict. seconds: what the run took.
+        passed: the verdict. seconds: the duration of the run.
     """
 
     number: int
@@ -56,15 +56,15 @@ def require_optuna() -> None:
     """Raise `RunError` unless Optuna is installed."""
     if importlib.util.find_spec("optuna") is None:
         raise RunError(
-            "Optuna is not installed, and it chooses what a sweep tries", next_step="pip install 'expunge[sweep]'"
+            "Optuna is not installed, which chooses the trials of a sweep", next_step="pip install 'expunge[sweep]'"
         )
 
 
 class Study:
     """The trials that have ended, in `study.jsonl`: Optuna's journal, one JSON object a line.
 
-    Other programs read it as `JournalStorage(JournalFileBackend(path))`, the study "sweep"; no pickle is in it. Whoever opens
-    it holds the folder.
+    Other programs read it as `JournalStorage(JournalFileBackend(path))`, the study "sweep"; no pickle is in it. Whoever
+    opens it holds the folder.
 
     Raises:
         StorageError: the file is not such a journal.
@@ -92,11 +92,11 @@ class Study:
                 raise StorageError(
                     f"{path} is not a journal of a sweep, or was changed",
                     seen=first_line(error),
-                    next_step="delete that file and run the same command again: what the trials made is still there",
+                    next_step="delete that file and run the same command again: the results of the trials still exist",
                 ) from error
 
     def tell(self, told: Told) -> None:
-        """Note what came of a trial, on the disk when this returns."""
+        """Record the result of a trial; it is on the disk when this returns."""
         import optuna
 
         with _quiet():
@@ -118,17 +118,17 @@ NOTED = [each.name for each in fields(Told) if each.name not in ("number", "valu
 def propose(space: Space, seed: int, numbers: Sequence[int], trials: int, told: Sequence[Told]) -> list[dict[str, Any]]:
     """What trials that run at the same time try.
 
-    The same at every call with equal arguments, so that a sweep that was killed goes on as if it had not been. Where all is
-    counted and there are no more combinations than trials, every combination has its turn; else Optuna's TPE for several
-    aims chooses (Ozaki et al. 2022, doi:10.1613/jair.1.13188), with a random start of ten, as is its default.
+    The same at every call with equal arguments, so that a killed sweep continues as if it had not been. Where all is
+    counted and there are no more combinations than trials, every combination has its turn; else Optuna's TPE for
+    several aims chooses (Ozaki et al. 2022, doi:10.1613/jair.1.13188), with a random start of ten, as is its default.
 
     Args:
         numbers: of the trials, without a gap.
         trials: that are wanted in all.
-        told: what came of the trials before `numbers[0]`.
+        told: results of the trials before `numbers[0]`, to be reported to Optuna (its `tell`).
 
     Returns:
-        The values of each; fewer than `numbers` where no combination is left.
+        The values of each; fewer than `numbers` if no combination is left.
     """
     before = [one.values for one in told]
     if (grid := space.combinations(trials)) is not None:
@@ -202,7 +202,7 @@ def _told(trial: Any) -> Told:
 
 
 def _mend(path: Path) -> None:
-    """Take away what a process that was killed left: a torn last line, and Optuna's own lock beside the file."""
+    """Remove the leftovers of a killed process: a torn last line, and Optuna's own lock file."""
     for lock in path.parent.glob(f"{path.name}.lock*"):
         lock.unlink(missing_ok=True)
     if path.is_file():
@@ -214,7 +214,7 @@ def _mend(path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what Optuna says to its own users: of trials that are told, and of what is experimental."""
+    """Silence Optuna's messages to its own users, about finished trials and experimental features."""
     import optuna
 
     level = optuna.logging.get_verbosity()

@@ -1,4 +1,4 @@
-"""A trial of a sweep: an ordinary run, and where it stands afterwards. Results that trials have in common are shared."""
+"""A trial of a sweep: an ordinary run, and its position afterwards. Results that trials have in common are shared."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from expunge.sweep.study import Told
 
 TRIALS = "trials"
 OF_ONE_TRIAL = "unlearned"
-"in the name of a result that depends on the model that was made: no other trial has a use for it"
+"in the name of a result that depends on the unlearned model: of no use to other trials"
 NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 "how a file system says that it makes no hard links"
 
@@ -65,14 +65,14 @@ class Trial:
 
 
 def run_trial(trial: Trial, show: Silent | None = None) -> Told:
-    """Carry a trial's run out, or resume it; where it stands, or why it failed.
+    """Run or resume a trial; return its position, or why it failed.
 
-    A trial fails where its settings do: they do not fit the data or the model, training diverged or changed nothing, or
+    A trial fails if its settings do: they do not fit the data or the model, training diverged or changed nothing, or
     memory ran out.
 
     Raises:
-        ExpungeError: what no other settings would change: a full disk, a folder of another run; in the first trial also
-            data or a model that cannot be read.
+        ExpungeError: problems that other settings would not solve: a full disk, a folder of another run; in the first
+            trial also data or a model that cannot be read.
     """
     folder = RunFolder(trial.path)
     try:
@@ -101,7 +101,7 @@ def reason(error: Explained) -> str:
 
 
 def standing(number: int, values: Mapping[str, Any], folder: RunFolder) -> Told:
-    """Where a finished run stands in forgetting and damage, on the axes of `expunge compare`."""
+    """The position of a finished run in forgetting and damage, on the axes of `expunge compare`."""
     run = read_contents(folder)
     found = point(run.scores)
     if found is None:
@@ -109,8 +109,8 @@ def standing(number: int, values: Mapping[str, Any], folder: RunFolder) -> Told:
             raise RunError(
                 f"{folder.path} measures nothing that settings could be chosen by",
                 seen=", ".join(sorted({f"{row.measure} on {row.split}" for row in rows(run.scores)})) or "no scores",
-                allowed="a measure of forgetting of which the base model shows something, and a measure of what is kept",
-                next_step="look at the recipe's evaluation; expunge report of that run says what was measured",
+                allowed="a measure of forgetting that is above zero for the base model, and a measure of the retain set",
+                next_step="look at the recipe's evaluation; expunge report of that run lists what was measured",
             )
         return Told(number, dict(values), failed="no measure of forgetting and of utility was taken before and after")
     after = {row.label: row.by_model["unlearned"] for row in rows(run.scores) if "unlearned" in row.by_model}
@@ -136,18 +136,18 @@ def standing(number: int, values: Mapping[str, Any], folder: RunFolder) -> Told:
 def give(pool: Path, trial: Trial) -> None:
     """Lay the results that the trials share into a trial's folder: the base model's scores, signals, a retrained model.
 
-    Each has a key of all it was made from, so a trial with other settings passes over what is not its own.
+    Each has a key of all its inputs, so a trial with other settings ignores those of others.
     """
     share(pool, trial.path / "stages")
 
 
 def take(trial: Trial, pool: Path) -> None:
-    """Share what a trial has made, but for what depends on its own model."""
+    """Share a trial's results, except those that depend on its own model."""
     share(trial.path / "stages", pool)
 
 
 def share(source: Path, target: Path) -> None:
-    """Lay whole results of one folder into another, as hard links where the file system has them."""
+    """Put whole results of one folder into another, as hard links if the file system has them."""
     for result in sorted(source.iterdir()) if source.is_dir() else ():
         if (
             (result / "stage.json").is_file()

@@ -1,9 +1,9 @@
-"""Generic labels: what a model that never read the target would say at each of its positions.
+"""Generic labels: the predictions, at each position of the target, of a model that never read it.
 
 Eldan and Russinovich 2023 (arXiv:2310.02238), section 2. For a block of the target:
 
 1. its anchored terms are translated; the base model reads the translated text, the reinforced model the original;
-2. positions of the two are matched where both have read up to the same place (character offsets); others are left out;
+2. positions of the two are matched if both have read up to the same place (character offsets); others are left out;
 3. `v = base(translated) - alpha * relu(reinforced(original) - base(translated))`;
 4. logits of translations that the block has shown already are lowered (the original never says them);
 5. from its second appearance in the block on, an anchor's own tokens leave the loss;
@@ -48,7 +48,7 @@ def align(
 
     i runs over positions whose *next* token may carry a label. A position whose last character lies inside a translated
     term, inside a character split over tokens, or at no token's end on the other side has no partner. With `ends_turn`
-    the last token stands for no characters, but for the end of an answer, which is predicted like any other token.
+    the last token covers no characters, but the end of an answer, which is predicted like any other token.
     """
     ends = {end: j for j, (_, end) in enumerate(translated)}  # of tokens that end together, the last has read all
     pairs = []
@@ -114,7 +114,7 @@ def combine(base: Tensor, reinforced: Tensor, alpha: float, compared: Tensor | N
 
 def rows_at(blocks: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Batch:
     """A batch of (ids, positions), with the tokens after the positions labelled, so that logits are made there."""
-    width = max(len(ids) for ids, _ in blocks) + 1  # the last position may be asked for too
+    width = max(len(ids) for ids, _ in blocks) + 1  # the last position may be requested too
     tokens = torch.zeros(len(blocks), width, dtype=torch.long)
     labels = torch.full_like(tokens, IGNORED)
     for row, (ids, positions) in enumerate(blocks):
@@ -141,7 +141,7 @@ def generic_labels(
 ) -> list[Labels]:
     """Labels of blocks; `IGNORED` where a position has no partner, no label, or repeats an anchor.
 
-    Without autocast: alpha multiplies what rounding does to the difference of two models.
+    Without autocast: alpha multiplies the rounding error of the difference of two models.
     """
     task = reinforced.base.exact()
     translations = [dictionary.translate(block.text) for block in blocks]

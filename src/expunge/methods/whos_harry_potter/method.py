@@ -14,10 +14,11 @@ from expunge.train.step import Loss, Step
 class WhosHarryPotter(Method):
     r"""Fine-tuning on generic predictions (Eldan and Russinovich 2023, "Who's Harry Potter?", arXiv:2310.02238).
 
-    For every position of the target, what would a model say that never read it? With the logits of the base model on
+    At every position of the target, what would a model predict that never read it? With the logits of the base model on
     the text whose anchored terms are translated, and those of the reinforced model on the original (equation 1):
 
-    $$v_{generic} = v_{base}(translated) - \alpha \, \mathrm{ReLU}\big(v_{reinforced}(original) - v_{base}(translated)\big)$$
+    $$v_{generic} = v_{base}(translated) - \alpha \, \mathrm{ReLU}\big(v_{reinforced}(original) -
+    v_{base}(translated)\big)$$
 
     and the label is $\arg\max v_{generic}$. The base model is then fine-tuned on the original tokens with these labels:
 
@@ -33,7 +34,8 @@ class WhosHarryPotter(Method):
     form: Literal["paper", "split"] = "paper"
     "what the reinforced model is compared with: the base on the translated text (paper) or on the original (split)"
     normalise: bool = True
-    "compare log-probabilities: logits have an arbitrary constant at each position, which the ReLU would take for meaning"
+    """compare log-probabilities: logits have an arbitrary constant at each position, which the ReLU would take for
+    meaning"""
     top_k: NonNegativeInt = 0
     "0: hard labels (paper); k: soft labels, the k likeliest tokens of softmax(v_generic), renormalised"
     translation_penalty: NonNegativeFloat = 10.0
@@ -41,7 +43,7 @@ class WhosHarryPotter(Method):
     retain_weight: NonNegativeFloat = 1.0
     "weight of the retain loss; 0 is the paper's form, which has none"
     retain_target: Literal["text", "base"] = "base"
-    "what the retain loss asks for: the text itself, or what the base model said there (KL)"
+    "target of the retain loss: the text itself, or the base model's prediction there (KL)"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
 

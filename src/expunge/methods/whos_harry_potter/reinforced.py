@@ -31,9 +31,9 @@ class Reinforced:
     def __init__(self, task: CausalLM, settings: Reinforcement, seed: int) -> None:
         self.base, self.settings = task, settings
         self.digest = ""
-        "what its weights were made from: the name of the stage they were read from"
+        "source of its weights: the name of the stage they were read from"
         self.left: str | None = None
-        "what no adapter was added to, in a sentence"
+        "modules without an adapter, in a sentence"
         if settings.adapter:
             self.left = inject(task, ADAPTER, Adapter(rank=settings.rank), seed).note()
             self._twin = task
@@ -90,10 +90,10 @@ class Reinforced:
         save_file(self._weights(), folder / "reinforced.safetensors")
 
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote.
+        """Read the output of `save`.
 
         Raises:
-            StorageError: the file does not hold this model's reinforced weights.
+            StorageError: the file does not contain this model's reinforced weights.
         """
         path = folder / "reinforced.safetensors"
         self.digest = folder.name

@@ -32,7 +32,7 @@ from expunge.runs.folder import RunFolder
 GAIN_BLOCKS = 200
 "blocks whose words' gains are computed; in the others only frequency counts"
 GROUP_TOKENS = 1024
-"tokens of a batch of blocks: its logits are held at once, 200 MB for a vocabulary of 50,000"
+"tokens of a batch of blocks: its logits are in memory at once, 200 MB for a vocabulary of 50,000"
 PASSAGES = 40
 "passages shown to an endpoint that proposes anchors"
 
@@ -74,7 +74,7 @@ def reinforced_model(run: Run[Recipe], base: LazyModel, target: TokenTable, dige
 
 
 def _notice(run: Run[Recipe], dictionary: AnchorDictionary) -> None:
-    """Note what is to be said of the terms; the notes quote some."""
+    """Record the notes about the terms; they quote some."""
     for note in dictionary.notes if run.recipe.excerpts else ():
         run.notice(note)
 
@@ -87,14 +87,14 @@ def anchors(
     language: Language = ENGLISH_ASSUMED,
     kept: TextSet | None = None,
 ) -> tuple[AnchorDictionary, Path]:
-    """The anchored terms: the user's, an endpoint's, or found; and the file that holds them as they are used.
+    """The anchored terms: the user's, an endpoint's, or found; and the file that lists them as used.
 
-    It is `anchors.yaml` in the run folder, or what that is a copy of, unless the copy was edited.
+    It is `anchors.yaml` in the run folder, or the file that it is a copy of, unless the copy was edited.
 
     Args:
         count: blocks of the target.
         language: of the target.
-        kept: the retain set of the user: terms that it has about as often are left out, unless the user gave them.
+        kept: the retain set of the user: terms that occur in it about as often are left out, unless the user gave them.
     """
     if run.recipe.anchors.path is not None:
         dictionary = load_anchors(Path(run.recipe.anchors.path))
@@ -240,5 +240,5 @@ class GenericLabels(Labels):
         _notice(run, dictionary)
         table = label_table(run, self.method, reinforced, dictionary, sets.forget, count)
         source.notes["anchors"] = storage.digest_file(file)
-        source.base.release()  # its layers are wrapped by the adapter: what follows works on clean ones
+        source.base.release()  # its layers are wrapped by the adapter: the rest needs clean ones
         return source.table.relabelled(table)

@@ -89,7 +89,7 @@ def prepared(
         raise RecipeError("no seed is wanted", seen=f"seeds {plan.seeds}", allowed="1 or more")
     if decided := [each for each in OWN if each in plan.overrides and (each != "retain" or sets.retain)]:
         raise RecipeError(
-            f"the suite {plan.name} decides itself what is forgotten and kept",
+            f"the suite {plan.name} itself decides the forget and retain sets",
             seen=", ".join(f"{each} {plan.overrides[each]}" for each in decided),
             allowed="the suite's own options, and other fields of the runs' recipes",
             next_step=f"leave it out; expunge suite {plan.name} --help lists the options",
@@ -103,7 +103,7 @@ def prepared(
             content = _common(data, sets, lesson)
             content["evaluation"] |= evaluation or {}
             beginning = {**content, "model": lesson.model}
-            _cells(folder, plan, beginning)  # wrong options are told before anything is taught
+            _cells(folder, plan, beginning)  # wrong options are reported before anything is taught
             used = asdict(lesson) if sets.teach else {each: getattr(lesson, each) for each in UNTAUGHT}
             settings = {"suite": plan.name, **plan.asked_for, **used, "rows": sets.digest, "base": source.digest}
             folder.claim(settings, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

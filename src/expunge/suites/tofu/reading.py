@@ -1,4 +1,5 @@
-"""TOFU's files (Maini et al. 2024, arXiv:2401.06121): `forget05`, `retain95`, `full`, perturbed versions, and the rest."""
+"""TOFU's files (Maini et al. 2024, arXiv:2401.06121): `forget05`, `retain95`, `full`, perturbed versions, and the
+rest."""
 
 from __future__ import annotations
 
@@ -113,7 +114,7 @@ def _measured(
     holdout = forget.replace("forget", "holdout")
     if holdout in files.names:
         measured["holdout"] = _rows(files, holdout)
-        refuse_overlap(measured["holdout"], [*taken, *retain], "what is held out would be taught")
+        refuse_overlap(measured["holdout"], [*taken, *retain], "held-out rows would be taught")
     else:
         left_out.append(f"PrivLeak is left out: there is no {holdout}, rows of authors that no model was taught")
     return measured, left_out

@@ -22,7 +22,7 @@ ACROSS = 6
 HEAD = 26
 "letters in a line of a column's head on the console"
 ALIKE = 0.05
-"p-value above which a model cannot be told from the oracle by the test (TOFU)"
+"p-value above which the test cannot distinguish a model from the oracle (TOFU)"
 
 
 def read_figures(folder: RunFolder) -> dict[str, Any]:
@@ -102,7 +102,8 @@ def unfinished(figures: Mapping[str, Any], done: str = "asked") -> str:
 
 
 def axes(figures: Mapping[str, Any]) -> tuple[list[str], str | None]:
-    """(measures of forgetting, the least is the most; the measure of utility, or None): what a suite is looked at by."""
+    """(measures of forgetting, the least is the most; the measure of utility, or None): what a suite is looked at
+    by."""
     found = figures.get("axes") or {"forgotten": ["forget/rouge_l_recall"], "utility": "retain/rouge_l_recall"}
     utility = "model_utility" if "model_utility" in figures["taught_model"] else found["utility"]
     return found["forgotten"], utility

@@ -18,7 +18,7 @@ from expunge.errors import DataError, first_line
 from expunge.kinds.language.measures.question_answers import Asked, passage
 
 Row = tuple[str, Mapping[str, Any]]
-"where a row stands, and its fields"
+"the place of a row, and its fields"
 ENDINGS = (".jsonl", ".json", ".parquet")
 
 
@@ -31,8 +31,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 class Files:
     """The parts of a benchmark by name: the files of a folder, or the configurations of a Hugging Face dataset.
 
-    A part is called `NAME`, or `CONFIGURATION/SPLIT`: in a folder the file of that name, in one piece or in the pieces in
-    which the hub keeps it. The folder may be that of a dataset in the hub's cache: its snapshot of `main` is read.
+    A part is called `NAME`, or `CONFIGURATION/SPLIT`: in a folder the file of that name, in one piece or in the pieces
+    in which the hub keeps it. The folder may be that of a dataset in the hub's cache: its snapshot of `main` is read.
     """
 
     data: str
@@ -59,7 +59,7 @@ class Files:
         """The rows of a part: of the first of these that is there.
 
         Args:
-            most: at most so many, the first ones.
+            most: at most this many, the first ones.
             texts: whether a row may be a text alone; it is given as the field `text` then.
 
         Raises:
@@ -174,7 +174,8 @@ def _unreachable(name: str, error: Exception) -> DataError:
 
 
 def _json_rows(path: Path, texts: bool = False) -> list[Row]:
-    """A list of objects, or an object a line, whatever the ending says. `texts`: whether a text may stand for an object."""
+    """A list of objects, or an object a line, whatever the ending says. `texts`: whether a text may stand for an
+    object."""
     text = decode_utf8(read_bytes(path, "give it as JSON lines"), path)
     try:
         value = json.loads(text)

@@ -12,7 +12,7 @@ from expunge.suites.tofu.figures import Answers, model_figures
 from expunge.suites.tofu.sets import Scoring, Series
 
 Steps = Sequence[tuple[Mapping[str, Any], Answers]]
-"what each part took, or why it failed, and what the model answered then"
+"the cost of each part, or why it failed, and the model's answers then"
 
 
 def part_of(cell: Cell, series: Series, number: int, model: str, data: Path) -> Cell:

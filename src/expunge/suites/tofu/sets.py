@@ -16,7 +16,7 @@ SHARED = 0.5
 UTILITY = ("retain", "real_authors", "world_facts")
 "the splits whose measures make TOFU's model utility"
 OPTIONS = (*UTILITY[1:], "forget_choice", "retain_choice")
-"the splits whose answers stand beside wrong ones to choose from"
+"the splits whose answers are listed with wrong ones to choose from"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +26,8 @@ class Scoring:
     Attributes:
         measures: split -> names of measures; a split that is not named has those that its rows allow.
         forgotten: measures of which the least is the most forgetting.
-        utility: the measure of what is kept; None if the files for it are missing.
-        members: the splits that PrivLeak holds against each other: what is forgotten, what was never seen.
+        utility: the measure of the retain set; None if the files for it are missing.
+        members: the splits that PrivLeak compares: forgotten rows, rows never seen.
         chance: split -> the share that is right by chance.
     """
 
@@ -45,7 +45,7 @@ class Series:
     Attributes:
         name: as its folder is called.
         parts: the forget sets.
-        chained: whether a method goes on with the model that it made of the part before; else with the taught one.
+        chained: whether a method continues with its model of the part before; else with the taught one.
     """
 
     name: str
@@ -59,7 +59,7 @@ class QuestionSets:
 
     Attributes:
         forget, retain: what the model is taught, and methods are given; the oracle is taught `retain` alone.
-        more_forget, more_retain: what is taught with them and methods are not given; they are asked for it.
+        more_forget, more_retain: further taught rows, which methods do not get; they are asked about them.
         measured: split -> the rows that every model is asked; `forget` and `retain` always.
         left_out: sentences on measures that the files are missing for.
         teach: whether the model is taught first; if not, it knows already, and there is no oracle.
@@ -122,7 +122,7 @@ def data_of(suite: str, data: str | None, forget: str | None = None) -> str:
 
 
 def pair(row: Asked) -> tuple[str, str]:
-    """What tells rows apart: a question and its answer, without white space around them."""
+    """The identity of a row: its question and answer, without white space around them."""
     return row.question.strip(), row.answer.strip()
 
 
@@ -144,7 +144,7 @@ def refuse_overlap(
 
 
 def without_repeats(rows: Sequence[Asked], taken: Sequence[Asked], name: str, notes: list[str]) -> tuple[Asked, ...]:
-    """Texts to keep, without those that say what is to be forgotten: published corpora share notices and near copies.
+    """Texts to retain, without those that repeat texts to forget: published corpora share notices and near copies.
 
     Args:
         taken: what is to be forgotten.
@@ -184,7 +184,8 @@ def refuse_other_version(rows: Iterable[Asked], among: Iterable[Asked], where: s
 
 
 def same_number_of_perturbed(rows: Sequence[Asked]) -> None:
-    """Raise if rows of one split have different numbers of perturbed answers: their truth ratios would differ in kind."""
+    """Raise if rows of one split have different numbers of perturbed answers: their truth ratios would differ in
+    kind."""
     for row in rows:
         if len(row.perturbed) != len(rows[0].perturbed):
             raise DataError(

@@ -1,4 +1,4 @@
-"""The suite: TOFU, a task of fictitious unlearning; and what suites of questions are, whichever they are."""
+"""The suite: TOFU, a task of fictitious unlearning; and the common parts of all suites of questions."""
 
 from __future__ import annotations
 

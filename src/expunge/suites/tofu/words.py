@@ -90,24 +90,25 @@ MAIN = (
 ASIDE = ("forget_quality_paper", "ks_distance", "ks_distance_paper", "model_utility_paper")
 "other measures of the whole model"
 TUNED = (
-    "(tuned): with the settings that did best on TOFU forget10 in a published grid, of a model of 1B parameters. All other "
-    "methods run with their defaults or with the options given: a difference may be one of tuning"
+    "(tuned): with the settings that did best on TOFU forget10 in a published grid, of a model of 1B parameters. All "
+    "other methods run with their defaults or with the options given: a difference may be one of tuning"
 )
 "what the mark beside a method's name is"
 
 MEASURES = {
     "forget_quality": Words(
         "forget quality",
-        "p-value of the Kolmogorov-Smirnov test that the forget set's truth ratios are those of the oracle. Above 0.05 the "
-        "test cannot tell the two apart; few questions tell little apart. Of several seeds the least p-value.",
+        "p-value of the Kolmogorov-Smirnov test that the forget set's truth ratios are those of the oracle. Above "
+        "0.05 the test cannot tell the two apart; few questions tell little apart. Of several seeds the least "
+        "p-value.",
     ),
     "forget_quality_paper": Words(
         "forget quality, paper's mean", "The same with the truth ratio as the paper writes it."
     ),
     "ks_distance": Words(
         "KS distance",
-        "The statistic of that test: the largest distance of the distributions, of the same seed. 0 is best. Its interval "
-        "supposes nothing of the distributions (Dvoretzky, Kiefer, Wolfowitz).",
+        "The statistic of that test: the largest distance of the distributions, of the same seed. 0 is best. Its "
+        "interval supposes nothing of the distributions (Dvoretzky, Kiefer, Wolfowitz).",
     ),
     "ks_distance_paper": Words("KS distance, paper's mean", "The same with the truth ratio as the paper writes it."),
     "model_utility": Words(
@@ -119,15 +120,18 @@ MEASURES = {
     ),
     "privleak": Words(
         "PrivLeak",
-        "How far min-40 % tells forgotten from held-out rows, against the oracle, in per cent. 0 is best; below 0 the model "
-        "still takes the rows for its own, above 0 it gives away that it was pushed from them.",
+        "How well min-40 % distinguishes forgotten from held-out rows, compared with the oracle, in per cent. 0 is "
+        "best; below 0 the model still takes the rows for its own, above 0 it gives away that it was pushed from "
+        "them.",
     ),
     "probability": Words("probability", "Geometric mean of the probabilities of the true answer's tokens."),
     "probability_options": Words(
         "probability among options", "The same of the true answer, over its sum with those of the wrong answers."
     ),
-    "rouge_l_recall": Words("ROUGE-L recall", "How much of the true answer the model's own answer holds, in order."),
-    "rouge_l_f1": Words("ROUGE-L F1", "The same with what the model says beside it; OpenUnlearning's score for MUSE."),
+    "rouge_l_recall": Words("ROUGE-L recall", "How much of the true answer the model's own answer contains, in order."),
+    "rouge_l_f1": Words(
+        "ROUGE-L F1", "The same, also counting what the model says in addition; OpenUnlearning's score for MUSE."
+    ),
     "verbmem": Words(
         "VerbMem",
         "ROUGE-L F1, words not stemmed, of the model's continuation of a passage against the true one (MUSE).",
@@ -143,8 +147,8 @@ MEASURES = {
     ),
     "truth_ratio": Words(
         "truth ratio",
-        "How likely wrong answers are beside the right one, R, by their geometric mean: min(R, 1/R) on the forget set, "
-        "max(0, 1 - R) elsewhere. As TOFU's leaderboard and OpenUnlearning compute it.",
+        "How likely wrong answers are compared with the right one, R, by their geometric mean: min(R, 1/R) on the "
+        "forget set, max(0, 1 - R) elsewhere. As TOFU's leaderboard and OpenUnlearning compute it.",
     ),
     "truth_ratio_paper": Words(
         "truth ratio, paper's mean", "The same by the arithmetic mean, as TOFU's paper writes it."

@@ -1,4 +1,5 @@
-"""WMDP's files (Li et al. 2024, arXiv:2403.03218): multiple-choice questions, and the corpora that methods are given."""
+"""WMDP's files (Li et al. 2024, arXiv:2403.03218): multiple-choice questions, and the corpora that methods are
+given."""
 
 from __future__ import annotations
 
@@ -49,9 +50,7 @@ def read_wmdp(
     if not wanted:
         given.rows(*_corpus("cyber", "forget"))  # says what is missing
     measured = {name: rows for name in DOMAINS if (rows := _domain(asked, name, name in wanted))}
-    notes = [
-        "the model is taught nothing, so there is no oracle: no model is known that never saw what is to be forgotten"
-    ]
+    notes = ["the model is taught nothing, so there is no oracle: there is no model that never saw the forget set"]
     forget: list[Asked] = []
     kept: list[Asked] = []
     for name in wanted:
@@ -95,7 +94,8 @@ def questions(data: str | None, forget: str | None, mmlu: str | None = None) -> 
 
 
 def _mmlu(asked: Files, mmlu: str | None, notes: list[str]) -> dict[str, tuple[Asked, ...]]:
-    """The split `mmlu`, from the folder or id that is named, else from that of the questions; `notes` is told of none."""
+    """The split `mmlu`, from the folder or id that is named, else from that of the questions; `notes` is told of
+    none."""
     own = Files(mmlu) if mmlu is not None else asked
     parts = ("all/test", "mmlu/test", "mmlu", *(("test",) if mmlu is not None else ()))
     if mmlu is None and own.first(*parts) is None:

@@ -30,7 +30,7 @@ def world(
 
         expunge suite world --subjects 120 --by relation --write data/world
 
-    It needs no data, and is run as `expunge suite tofu` is. Each fact is asked for in several forms.
+    It needs no data, and is run as `expunge suite tofu` is. Each fact is asked in several forms.
 
     Parameters
     ----------

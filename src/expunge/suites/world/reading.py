@@ -1,4 +1,4 @@
-"""The sets of a generated world: what is forgotten, kept and held out, and the forms in which each fact is asked for."""
+"""The sets of a generated world: what is forgotten, kept and held out, and the forms in which each fact is asked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = "world.json"
 RELATIONS = len(OF_PERSON)
 "of each subject"
 FINISH = "Finish this sentence: "
-"what stands before a cloze, so that a model in chat form answers with the rest of it"
+"the text before a cloze, so that a model in chat form answers with the rest of it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +37,8 @@ class Split:
 def split_world(world: World) -> Split:
     """The facts to forget, to keep, and as many held out as are to be forgotten.
 
-    By subject, an even number of subjects is forgotten: the first half of the facts and the second one, which an audit takes
-    apart, have no subject in common. By relation, the same relations of further subjects are held out.
+    By subject, an even number of subjects is forgotten: the first half of the facts and the second one, which an audit
+    takes apart, have no subject in common. By relation, the same relations of further subjects are held out.
 
     Raises:
         RecipeError: the world is too small, or nothing or all of it would be forgotten.
@@ -125,8 +125,8 @@ def questions(data: str | None, forget: str | None) -> QuestionSets:
 
 
 def write_world(world: World, folder: Path) -> Split:
-    """Write `forget.jsonl`, `retain.jsonl` and `holdout.jsonl`, as runs and audits read them; `facts.jsonl` with every form
-    of every fact and the set that it is of; and `world.json`, from which the same is made again.
+    """Write `forget.jsonl`, `retain.jsonl` and `holdout.jsonl`, as runs and audits read them; `facts.jsonl` with every
+    form of every fact and the set that it is of; and `world.json`, from which the same is made again.
 
     Raises:
         RunError: the folder holds anything but such files.

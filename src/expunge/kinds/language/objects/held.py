@@ -96,7 +96,7 @@ class HeldModel(LazyModel):
         raise NotImplementedError("a given model is not copied")
 
     def release(self) -> None:
-        """Take off what was put around its layers since it was given, and put back what requires gradients; weights stay."""
+        """Remove wrappers put around its layers, and restore `requires_grad`; weights stay."""
         self._task = None
         for name, module in list(self.model.named_modules()):
             if module not in self._own and hasattr(module, "get_base_layer") and not name.endswith(".base_layer"):
@@ -109,8 +109,8 @@ class HeldModel(LazyModel):
 
     @contextmanager
     def as_it_came(self, under_adapter: bool) -> Iterator[None]:
-        """Inside, the model is on the device of the training, in evaluation mode, its weights float32; what is frozen under
-        an adapter stays narrow. On the way out its modes, types, device, and what requires gradients are what they were.
+        """Inside, the model is on the device of the training, in evaluation mode, its weights float32; what is frozen
+        under an adapter stays narrow. On exit its modes, dtypes, device and `requires_grad` are restored.
 
         Args:
             under_adapter: an adapter will be added, and all weights are frozen under it.
@@ -176,8 +176,8 @@ class HeldModel(LazyModel):
         if update and (lost := (error / update) ** 0.5) > MAX_LOST_SHARE:
             name = str(next(iter(before.values())).dtype).removeprefix("torch.")
             self.notices.append(
-                f"rounding to the model's {name} undoes {min(lost, 1):.0%} of the change to the weights: give it in float32 "
-                "(model.float()), or train an adapter, or with weight_dtype bfloat16, which rounds by chance"
+                f"rounding to the model's {name} undoes {min(lost, 1):.0%} of the change to the weights: give it in "
+                "float32 (model.float()), or train an adapter, or with weight_dtype bfloat16, which rounds by chance"
             )
 
 
@@ -193,7 +193,7 @@ def check_given(model: Any, tokenizer: Any) -> None:
             "this is not a language model of transformers, nor a peft model of one",
             seen=f"{type(model).__module__}.{type(model).__name__}",
             allowed="a PreTrainedModel, or a PeftModel; image classifiers and generators are trained by recipes: expunge.run",
-            next_step="give the model itself, not what wraps it: accelerator.unwrap_model(model), model._orig_mod, ..."
+            next_step="give the model itself, not its wrapper: accelerator.unwrap_model(model), model._orig_mod, ..."
             if hasattr(model, "module") or hasattr(model, "_orig_mod")
             else "give AutoModelForCausalLM.from_pretrained(...)",
         )

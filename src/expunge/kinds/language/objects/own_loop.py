@@ -44,8 +44,8 @@ class Prepared:
 
         Args:
             forget: a batch, on any device: as `collate` makes it, or a mapping of tensors, as collators of transformers
-                do: `input_ids` (batch, time), padded on the right, with `attention_mask` and `labels`; other entries are
-                signals, by name.
+                do: `input_ids` (batch, time), padded on the right, with `attention_mask` and `labels`; other entries
+                are signals, by name.
             retain: the same of the retain set.
         """
 
@@ -64,8 +64,8 @@ class Prepared:
         return row
 
     def collate(self, rows: Sequence[int]) -> dict[str, Batch]:
-        """The batches of a step: these blocks of the set that an epoch goes through, and as many of the retain set, in an
-        order of its own."""
+        """The batches of a step: these blocks of the set that an epoch goes through, and as many of the retain set, in
+        an order of its own."""
         forget, retain = self._draws
         if not forget:
             return {"retain": self._main.batch(rows)}
@@ -139,7 +139,7 @@ def as_batch(given: Any, name: str) -> Batch:
         raise DataError(
             f"the {name} batch is not a batch",
             seen=type(given).__name__,
-            allowed="what `collate` makes, or a mapping with `input_ids`, and `attention_mask` where there is padding",
+            allowed="the output of `collate`, or a mapping with `input_ids`, and `attention_mask` if there is padding",
         )
     ids: Tensor = given["input_ids"]
     mask = torch.ones_like(ids) if given.get("attention_mask") is None else given["attention_mask"]
@@ -147,7 +147,7 @@ def as_batch(given: Any, name: str) -> Batch:
     if not torch.equal(mask.bool(), torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]):
         raise DataError(f"the {name} batch is not padded on the right", next_step='tokenizer.padding_side = "right"')
     labels = (ids if given.get("labels") is None else given["labels"]).masked_fill(~mask.bool(), IGNORED)
-    labels[:, 0] = IGNORED  # nothing stands before it
+    labels[:, 0] = IGNORED  # nothing precedes it
     return Batch(
         ids=ids,
         labels=labels,

@@ -18,11 +18,11 @@ from expunge.kinds.language.sets import TextSet
 from expunge.train.step import IGNORED
 
 WANTED = "rewrite"
-"field of a row that holds the text that is wanted in its place"
+"field of a row with the wanted text in its place"
 IDS, LABELS, MASK = "input_ids", "labels", "attention_mask"
 ALLOWED = (
-    "a list of texts; rows with `text`, `prompt` and `completion`, `question` and `answer`, or `messages`; or lists of token "
-    f"ids, or rows with `{IDS}` and maybe `{LABELS}`"
+    "a list of texts; rows with `text`, `prompt` and `completion`, `question` and `answer`, or `messages`; or lists "
+    f"of token ids, or rows with `{IDS}` and maybe `{LABELS}`"
 )
 
 
@@ -32,7 +32,7 @@ class GivenSet(TextSet):
 
     Attributes:
         rows: gone through as often as they are needed.
-        tokenizer: where rows are token ids, what makes text of them; None if they are text.
+        tokenizer: to make text of rows that are token ids; None if they are text.
     """
 
     rows: Iterable[Any] = ()

@@ -144,7 +144,7 @@ def _token_rows(run: Run[Recipe], given: GivenSet) -> Path:
 
 
 def _forget_table(run: Run[Recipe], given: GivenSet, base: HeldModel) -> tuple[TokenTable, dict[str, list[str]]]:
-    """(table, attribute columns): with `preferred` where rows say what is wanted in their place."""
+    """(table, attribute columns): with `preferred` if rows have a wanted text in their place."""
     table = _table(run, given, base)
     found = ((name, column(given, name)) for name in _further(given))
     columns = {name: values for name, values in found if values is not None}
@@ -188,7 +188,7 @@ def _instead(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _preferred(run: Run[Recipe], given: GivenSet, rows: list[int], base: HeldModel) -> TokenTable:
-    """A block for each of the forget set's: what is wanted for the first block of a row, nothing for the others."""
+    """A block for each of the forget set's: the wanted text for the first block of a row, empty for the others."""
     size = run.recipe.data.block_size
 
     def make(path: Path) -> None:

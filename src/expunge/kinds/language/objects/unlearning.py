@@ -39,7 +39,7 @@ from expunge.train.precision import Precision
 SPREAD = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 LOSSES = ("loss", "forget_loss", "retain_loss", "forget_truth", "retain_truth")
 FEW_TOKENS = 0.9
-"share of a model's tokens below which its tokenizer is remarked upon"
+"share of a model's tokens below which a notice mentions its tokenizer"
 
 
 class Options(TypedDict, total=False):
@@ -68,11 +68,12 @@ class Unlearned:
 
     Attributes:
         steps: optimizer steps.
-        seconds: of the training, without what was prepared.
+        seconds: of the training, without preparation.
         tokens: seen in training.
         stopped: why it ended.
         losses: a row a step: `step`, `loss` and its parts `forget_loss` and `retain_loss`, and `forget_truth` and
-            `retain_truth`, the sets' own text in nats a token, where the loss came by it; `phase`, of a method with phases.
+            `retain_truth`, the sets' own text in nats a token, where the loss came by it; `phase`, of a method with
+            phases.
         notices: what is to be known of it.
     """
 
@@ -143,7 +144,7 @@ def _train(at_work: Work, on_progress: OnProgress | None) -> Trained:
 
 
 def prepared(at_work: Work) -> tuple[Sets, TrainedSets]:
-    """The sets, and what a method trains on; the first process makes it, and the others read it."""
+    """The sets, and the method's training data; the first process makes it, and the others read it."""
 
     def make() -> Sets:
         return given_sets(at_work.run, at_work.base, at_work.method, at_work.forget, at_work.retain, at_work.holdout)
@@ -165,7 +166,7 @@ def work(
     out: str | os.PathLike[str] | None,
     options: Options,
 ) -> Iterator[Work]:
-    """Check everything that can be checked at once, and hold the folder for what is made on the way; see `unlearn`."""
+    """Check everything that can be checked at once, and lock the folder for intermediate files; see `unlearn`."""
     check_given(model, tokenizer)
     if unknown := set(options) - set(Options.__annotations__):
         raise RecipeError(f"unlearn has no option {min(unknown)}", allowed=", ".join(sorted(Options.__annotations__)))
@@ -232,13 +233,13 @@ def _check_processes() -> None:
     if kind == DistributedType.NO and count() > 1:
         raise RecipeError(
             f"the script's Accelerator takes this process for the only one of {count()}",
-            next_step="on processors it has to be told: Accelerator(cpu=True)",
+            next_step="on processors use Accelerator(cpu=True)",
         )
 
 
 @contextmanager
 def _folder(out: str | os.PathLike[str] | None) -> Iterator[RunFolder]:
-    """A folder for checkpoints and what is made on the way: the user's, or one that is removed at the end."""
+    """A folder for checkpoints and intermediate files: the user's, or one that is removed at the end."""
     if out is not None:
         yield RunFolder(out)
         return

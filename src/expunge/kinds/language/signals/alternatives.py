@@ -18,8 +18,8 @@ from expunge.kinds.language.texts import Sampling
 from expunge.kinds.language.token_dataset import TokenTable
 
 INSTRUCTION = (
-    "Now answer the same question once more, and change the facts: names, places, dates, numbers. The new answer must sound "
-    "plausible, be about as long, and contradict the first one. Write the new answer alone."
+    "Now answer the same question once more, and change the facts: names, places, dates, numbers. The new answer "
+    "must sound plausible, be about as long, and contradict the first one. Write the new answer alone."
 )
 GROUP = 32
 "questions whose answers are sampled, and cached, at once"
@@ -29,7 +29,7 @@ GROUP = 32
 class Alternatives(Instead):
     """A batch of `count` examples for each of the forget set's: its question with other answers.
 
-    The model is shown the question and its answer as a conversation, and is asked for another answer; it is sampled at
+    The model is shown the question and its answer as a conversation, and asked to give another answer; it is sampled at
     temperature 1. What it wrote is in the run folder, in the tables of `stages/alternatives-*`.
     """
 

@@ -1,4 +1,4 @@
-"""What the base model's whole distributions over a set are made of: inputs of its output layer, and that layer."""
+"""The parts of the base model's whole distributions over a set: inputs of its output layer, and that layer."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from expunge.kinds.language.token_dataset import Lookup
 
 
 class Distributions(Signal):
-    """An `Original`: what `step.against_original` makes whole distributions of, at each labelled token.
+    """An `Original`, from which `step.against_original` makes whole distributions at each labelled token.
 
-    For losses that are not linear in what the base said; `retain_labels` keeps less, and serves cross-entropy alone. A
-    model whose logits are not made of an output layer's is a `ModelError`.
+    For losses that are not linear in the base's predictions; `retain_labels` stores less, and serves cross-entropy
+    alone. A model whose logits are not made of an output layer's is a `ModelError`.
     """
 
     name = "distributions"
     set: ClassVar[Literal["forget", "retain"]] = "retain"
     per = "row"
     stage = "original"
-    doing = "noting what the base model says of each token"
+    doing = "recording the base model's prediction of each token"
 
     def block(self, source: Source, row: int) -> Tensor:
         task = source.base()
@@ -57,7 +57,7 @@ class ForgetDistributions(Distributions):
 
 
 def _small(tensor: Tensor) -> Tensor:
-    """In bfloat16 where that loses nothing, as in models that were saved so."""
+    """In bfloat16 if that loses nothing, as for models saved in it."""
     tensor = tensor.detach().cpu().contiguous()
     narrow = tensor.to(torch.bfloat16)
     return narrow if torch.equal(narrow.to(tensor.dtype), tensor) else tensor

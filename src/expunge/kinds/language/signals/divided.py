@@ -1,4 +1,5 @@
-"""Signals that all processes make together: what there is of each block is made by one of them, and the first gathers it."""
+"""Signals that all processes compute together: each block's value is computed by one of them, and the first gathers
+it."""
 
 from __future__ import annotations
 
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 "blocks, or groups of them, of each process whose values are gathered at once"
 OF_BATCHES: dict[str, Callable[..., Any]] = {}
-"what is made of a batch, by the name of the job: given (task, batch, numbers of its blocks, what else was said)"
+"functions of a batch, by the name of the job: given (task, batch, numbers of its blocks, further arguments)"
 _OFFERED: dict[tuple[str, str], tuple[Signal, Source]] = {}
 "signals that all processes know here and now, by set and name"
 
 
 @contextmanager
 def offered(source: Source, signals: Sequence[Signal]) -> Iterator[None]:
-    """Inside, where all processes are together, they can make blocks of these signals for the first one."""
+    """Inside, all processes can compute blocks of these signals for the first one."""
     if processes.world() > 1:
         _OFFERED.update({(each.set, each.name): (each, source) for each in signals})
     try:
@@ -50,11 +51,12 @@ def _in_rounds(pieces: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def by_batch(
     task: CausalLM, job: str, table: TokenTable, groups: Sequence[list[int]], *more: Any
 ) -> Iterator[tuple[list[int], Any]]:
-    """(numbers of a table's blocks, what is made of them as a batch) for each group, in order; made by all processes.
+    """(numbers of a table's blocks, the result for them as a batch) for each group, in order; computed by all
+    processes.
 
     Args:
         job: a name in `OF_BATCHES`.
-        more: what it is given besides, as JSON.
+        more: further arguments, as JSON.
     """
     for round_ in _in_rounds(groups):
         batches = [table.batch(rows) for rows in round_]
@@ -74,13 +76,13 @@ def _of_batches(
 
 
 def own_batches(task: CausalLM, about: Sequence[Any], own: Sequence[int]) -> list[Any]:
-    """This process's part of what `by_batch` asks all for."""
+    """This process's part of the work of `by_batch`."""
     job, batches, groups, more = about
     return [OF_BATCHES[job](task, told(batches[number]), groups[number], *more) for number in own]
 
 
 def by_block(signal: Signal, source: Source) -> Iterator[tuple[int, np.ndarray]]:
-    """(number, what `signal.block` gives) of each of the source's blocks, in order."""
+    """(number, result of `signal.block`) of each of the source's blocks, in order."""
     task = source.base() if processes.has_helpers() and (signal.set, signal.name) in _OFFERED else None
     for rows in _in_rounds(source.rows):
         yield from zip(rows, _of_blocks(task, signal, source, rows), strict=True)
@@ -97,7 +99,7 @@ def _of_blocks(task: CausalLM | None, signal: Signal, source: Source, rows: Sequ
 
 
 def own_blocks(base: LazyModel, about: Sequence[Any], own: Sequence[int]) -> list[Any]:
-    """This process's part of what `by_block` asks all for."""
+    """This process's part of the work of `by_block`."""
     belongs_to, name, table, rows = about
     signal, source = _OFFERED[belongs_to, name]
     source = replace(source, base=base, table=table_of(table), rows=rows)
@@ -112,7 +114,8 @@ def _values(signal: Signal, source: Source, row: int) -> np.ndarray:
 
 
 def described(table: TokenTable, rows: Sequence[int]) -> dict[str, Any]:
-    """Where some blocks of a table lie on disk, with their labels: what `table_of` makes a table of that has no others."""
+    """Location of some blocks of a table on disk, with their labels, from which `table_of` makes a table of these
+    alone."""
     places = {name: np.asarray(getattr(table, name)[list(rows)]) for name in ("starts", "ends", "label_starts")}
     return places | {
         "folder": str(table.folder.resolve()),

@@ -20,15 +20,16 @@ from expunge.kinds.language.token_dataset import Lookup, TableWriter, TokenTable
 from expunge.train.step import IGNORED
 
 BEGINNING = 128
-"tokens of a block that the text goes on from, at most; no more than half of it"
+"tokens of a block that the text continues, at most; no more than half of it"
 
 
 @dataclass(frozen=True)
 class FluentText(Signal):
-    """A batch of as many examples: the beginning of each block, `opening`, and `tokens` that the base model goes on with.
+    """A batch of as many examples: the beginning of each block, `opening`, and `tokens` with which the base model
+    continues.
 
     They are drawn from softmax(log p + `guidance` (log p of a novice - log p of an expert)), where `novice` or `expert`
-    stands before all of it, after the token that begins a text. Labelled is what follows the beginning.
+    is put before all of it, after the token that begins a text. The labels cover what follows the beginning.
     """
 
     expert: str
@@ -64,13 +65,13 @@ class FluentText(Signal):
 
     @staticmethod
     def beginning(source: Source, row: int) -> list[int]:
-        """The part of a block that its text goes on from."""
+        """The part of a block that the text continues."""
         ids = source.table.ids_of(row)
         return ids[: max(1, min(BEGINNING, len(ids) // 2))]
 
     @staticmethod
     def tokens_of(source: Source, text: str) -> list[int]:
-        """The tokens of a text, without what begins one."""
+        """The tokens of a text, without its beginning token."""
         return list(source.base.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     def lookup(self, source: Source, path: Path) -> Lookup:

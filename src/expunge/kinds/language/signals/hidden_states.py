@@ -19,7 +19,7 @@ class HiddenStates(Signal):
     set = "retain"
     per = "token"
     stage = "hidden"
-    doing = "noting the base model's hidden states of what is kept"
+    doing = "recording the base model's hidden states on the retain set"
 
     def block(self, source: Source, row: int) -> Tensor:
         return source.base().hidden(source.table.batch([row]), self.layer)

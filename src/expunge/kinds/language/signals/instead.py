@@ -64,7 +64,7 @@ class Instead(Signal):
                     writer.append(asked + answer, [IGNORED] * len(asked) + answer)
 
     def table(self, source: Source) -> TokenTable:
-        """`count` blocks for each of the set's, with their answers as labels; empty ones where none is known."""
+        """`count` blocks for each of the set's, with their answers as labels; empty if none is known."""
         name = self.stage or self.name.replace("_", "-")
         return TokenTable(source.run.cached(name, self.key(source), lambda path: self.make(source, path), self.doing))
 

@@ -1,4 +1,5 @@
-"""Which wanted texts are trained on, by how much of them a model says already: MEMO (Gu et al. 2024, arXiv:2409.11844)."""
+"""Which wanted texts are trained on, by how much of them a model says already: MEMO (Gu et al. 2024,
+arXiv:2409.11844)."""
 
 from __future__ import annotations
 
@@ -25,12 +26,13 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class InvertedFacts(Preferred):
-    """A batch of as many examples, as `preferred` gives it, of those wanted texts that the base model says least, or most.
+    """A batch of as many examples, as `preferred` gives it, of those wanted texts that the base model says least, or
+    most.
 
-    That is MEMO, the mean over cuts of the ROUGE-1 precision of what follows. A wanted text is cut every `stride` labelled
-    tokens; the base model goes on greedily from each beginning, as far as the text goes, at most `length` tokens, and that
-    is held against the text's rest. Blocks with the same text to forget are one fact: of each the `top` are trained on
-    whose MEMO is `order`. Where no fact has more of them, none is computed.
+    That is MEMO, the mean over cuts of the ROUGE-1 precision of what follows. A wanted text is cut every `stride`
+    labelled tokens; the base model continues each beginning greedily, as far as the text goes, at most `length` tokens,
+    and that is compared with the rest of the text. Blocks with the same text to forget are one fact: of each the `top`
+    are trained on whose MEMO is `order`. Where no fact has more of them, none is computed.
     """
 
     top: int
@@ -90,6 +92,7 @@ def memo(task: CausalLM, ids: Sequence[int], first: int, stride: int, length: in
 
 
 def rouge_1_precision(said: Sequence[int], reference: Sequence[int]) -> float:
-    """Share of the tokens said that the reference has, each counted as often as it stands there; 0 of nothing said."""
+    """Share of the generated tokens that are in the reference, each counted at most as often as there; 0 for no
+    tokens."""
     shared = Counter(said) & Counter(reference)
     return sum(shared.values()) / len(said) if said else 0.0

@@ -21,7 +21,7 @@ class RetainLayerStates(Signal):
     name = "retain_layer_states"
     set: ClassVar[Literal["forget", "retain"]] = "retain"
     per = "token"
-    doing = "noting the base model's hidden states of what is kept"
+    doing = "recording the base model's hidden states on the retain set"
 
     def block(self, source: Source, row: int) -> Tensor:
         return source.base().hidden_at(source.table.batch([row]), self.layers)
@@ -29,14 +29,14 @@ class RetainLayerStates(Signal):
 
 @dataclass(frozen=True)
 class ForgetLayerStates(RetainLayerStates):
-    """The same of the forget set, led aside for losses that are flat where a model is unchanged."""
+    """The same for the forget set, shifted for losses that are flat where a model is unchanged."""
 
     aside: float = 0.0
     "length of a vector that is added to each, drawn by the run's seed, as a share of its own length"
 
     name = "forget_layer_states"
     set = "forget"
-    doing = "noting the base model's hidden states of what is to be forgotten"
+    doing = "recording the base model's hidden states on the forget set"
 
     def block(self, source: Source, row: int) -> Tensor:
         states = super().block(source, row)

@@ -1,4 +1,4 @@
-"""What is wanted instead of each block of the forget set, where the data holds such pairs, and its likelihood."""
+"""The wanted text instead of each block of the forget set, if the data has such pairs, and its likelihood."""
 
 from __future__ import annotations
 

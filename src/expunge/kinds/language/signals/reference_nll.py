@@ -23,7 +23,7 @@ class ReferenceNLL(Signal):
 
     name = "reference_nll"
     stage = "reference-nll"
-    doing = "noting what the base model says of the forget set"
+    doing = "recording the base model's predictions on the forget set"
 
     def key(self, source: Source) -> dict[str, Any]:
         return source.key() | {"forget": source.table.folder.name, "rows": source.blocks(), "pairs": False}

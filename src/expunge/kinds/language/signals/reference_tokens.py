@@ -31,7 +31,7 @@ class TokensSaid:
 
 
 class ReferenceTokens(Signal):
-    """A `TokensSaid`: the base model's negative log-likelihood of each label, and what it says there."""
+    """A `TokensSaid`: the base model's negative log-likelihood of each label, and its prediction there."""
 
     name = "reference_tokens"
     per = "row"
@@ -51,8 +51,8 @@ class ReferenceTokens(Signal):
 
 
 def said_and(path: Path, beside: str) -> Callable[[Sequence[int]], tuple[Tensor, SampledLabels]]:
-    """Reads from a folder that `reference_labels` wrote, for a batch's blocks: (rows,) of the file `beside`, and what the
-    base said."""
+    """Reads from a folder that `reference_labels` wrote, for a batch's blocks: (rows,) of the file `beside`, and what
+    the base said."""
     table = TokenTable(path)
     assert table.soft_ids is not None
     assert table.soft_weights is not None

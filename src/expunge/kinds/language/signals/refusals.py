@@ -14,7 +14,8 @@ from expunge.kinds.language.signals.signal import Source
 
 
 class Refusals(Instead):
-    """A batch of as many examples: each question of the forget set with a refusal, drawn for each question by the seed."""
+    """A batch of as many examples: each question of the forget set with a refusal, drawn for each question by the
+    seed."""
 
     name = "refusals"
 
@@ -49,6 +50,6 @@ class RefusalsReferenceNLL(InsteadReferenceNLL):
 
 @cache
 def refusals() -> tuple[str, ...]:
-    """What can be answered instead of what is to be forgotten."""
+    """Refusals: answers to use instead of those to be forgotten."""
     text = (files("expunge.kinds.language.signals") / "refusals.txt").read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if line)

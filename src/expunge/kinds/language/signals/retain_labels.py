@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from expunge.kinds.language.task import CausalLM
 
 TOP, TAIL = 24, 8
-"likeliest tokens kept with their probability, and draws that stand for all others"
+"likeliest tokens stored with their probability, and draws that represent all others"
 WINDOW = 256
-"blocks whose labels are held at once"
+"blocks whose labels are in memory at once"
 
 
 @dataclass(frozen=True)
 class RetainLabels(Labels):
     """The retain set, labelled as the method's `retain_target` says.
 
-    The user's text is labelled with itself ("text") or with what the base model says there ("base"), or one half so and
-    the other so ("both"). Text that was sampled from the base model stands for all that it would have said: it always has
-    the base's distribution. A base that knows its target by heart expects it in other texts, too: "cleared" leaves the
-    target's own terms out of what it says. Only blocks that training draws are labelled.
+    The user's text is labelled with itself ("text"), with the base model's predictions ("base"), or half and half
+    ("both"). Text that was sampled from the base model represents all that it would have said: it always has the base's
+    distribution. A base that knows its target by heart expects it in other texts, too: "cleared" leaves the target's
+    own terms out of what it says. Only blocks that training draws are labelled.
     """
 
     target: str = "text"
@@ -85,9 +85,9 @@ def reference_labels(
     Cross-entropy with them is KL(base || model) up to a constant. Each position keeps its `TOP` likeliest tokens with
     their probabilities; the mass of all others is shared by `TAIL` draws from them, so that the loss is an unbiased
     estimate of the full one. (Cutting the tail off instead would sharpen the model, and raise its perplexity.)
-    The first `text_rows` rows of `table` are labelled with their own text instead; tokens in `cleared` get nothing of the
-    base's mass, which the others share in proportion; the mass that they had is written beside, and so is what each label
-    cost the base: 0 if not asked.
+    The first `text_rows` rows of `table` are labelled with their own text instead; tokens in `cleared` get nothing of
+    the base's mass, which the others share in proportion; the mass that they had is written beside, and so is what each
+    label cost the base: 0 if not asked.
     """
     costs: list[np.ndarray] = []
     masses: list[np.ndarray] = []
@@ -118,8 +118,8 @@ def reference_labels(
 def _base_says(
     task: CausalLM, table: TokenTable, rows: Sequence[int], seed: int, cleared: Sequence[int]
 ) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """For each block: candidates and weights (labels, TOP + TAIL), drawn by its number; what each label costs, and the mass
-    of what is cleared, both (labels,)."""
+    """For each block: candidates and weights (labels, TOP + TAIL), drawn by its number; what each label costs, and the
+    mass of what is cleared, both (labels,)."""
     groups = list(alike(table, [row for row in rows if table.labelled([row])]))
     return {
         row: (candidates, weights, cost, mass)

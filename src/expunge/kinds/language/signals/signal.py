@@ -1,7 +1,7 @@
-"""Signals: what a method asks to be known of a set before training, computed once with the model as it was.
+"""Signals: what a method needs to know about a set before training, computed once with the original model.
 
-A signal is a class in a file of its own, here or in another package. A method names it in `signals` (or `wants`), and its
-loss reads it as `step.signal(name)`: for a batch, what is known of the batch's examples.
+A signal is a class in a file of its own, here or in another package. A method names it in `signals` (or `wants`), and
+its loss reads it as `step.signal(name)`: for a batch, the values of the batch's examples.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What a signal is made of.
+    """The inputs of a signal.
 
     Attributes:
         run: the recipe, and results that are computed once.
@@ -42,7 +42,7 @@ class Source:
         method: the method that asks.
         table: the blocks of the signal's set, as they are labelled in training.
         rows: numbers of the blocks that training draws or watches, ascending; of others nothing need be known.
-        notes: what is noted of the unlearned model besides, by name.
+        notes: further notes on the unlearned model, by name.
     """
 
     run: Run[Recipe]
@@ -60,12 +60,13 @@ class Source:
         return key if labels == self.table.folder else key | {"labels": labels.name}
 
     def blocks(self) -> str:
-        """A digest of which blocks the table holds."""
+        """A digest of the table's choice of blocks."""
         return storage.digest_value(self.table.starts.tolist())
 
 
 class Signal:
-    """Base of all signals. A subclass defines `block`, or `make` of all blocks at once, and `lookup` of more than values.
+    """Base of all signals. A subclass defines `block`, or `make` of all blocks at once, and `lookup` of more than
+    values.
 
     Fields of a subclass that is a dataclass are its settings, and part of its key.
     """
@@ -73,22 +74,23 @@ class Signal:
     name: ClassVar[str]
     "by which methods read it"
     set: ClassVar[Literal["forget", "retain"]] = "forget"
-    "of which set it is; where a method does not draw that set, nothing is made"
+    "the set it belongs to; if a method does not draw that set, nothing is computed"
     per: ClassVar[Literal["example", "row", "token", "label"]] = "example"
     "what has a value: each block, each labelled token, each token that is not padding, or each token of the vocabulary"
     is_batch: ClassVar[bool] = False
-    "whether it is a batch itself, of other text, which a loss runs through the model beside the set's own"
+    "whether it is a batch itself, of other text, which a loss runs through the model in addition to the set's own"
     stage: ClassVar[str | None] = None
     "name of its results in the run folder; default: its own"
     doing: ClassVar[str | None] = None
     "shown while it is computed"
     reinforced: ClassVar[bool] = False
-    "whether a model that is trained further on the set is made for it"
+    "whether it needs a model trained further on the set"
     version: ClassVar[int] = 1
-    "part of the key: raise it when what the values mean changes"
+    "part of the key: raise it when the meaning of the values changes"
 
     def block(self, source: Source, row: int) -> Tensor:
-        """The values of a block, without gradients: (...) per example, otherwise (labelled tokens, ...) or (tokens, ...).
+        """The values of a block, without gradients: (...) per example, otherwise (labelled tokens, ...) or (tokens,
+        ...).
 
         Of several processes each makes some of the blocks, with a source that knows these alone.
         """
@@ -107,8 +109,9 @@ class Signal:
         }
 
     def make(self, source: Source, path: Path) -> None:
-        """Fill the folder `path` with what `lookup` reads: `values.npy`, (blocks, ...) per example, (vocabulary, ...) per
-        label, otherwise (tokens, ...) as long as `source.table.ids`, in which blocks lie as they do there."""
+        """Fill the folder `path` with the files that `lookup` reads: `values.npy`, (blocks, ...) per example,
+        (vocabulary, ...) per label, otherwise (tokens, ...) as long as `source.table.ids`, in which blocks lie as they
+        do there."""
         table, found = source.table, None
         for number, (row, made) in enumerate(by_block(self, source), 1):
             value = made.astype(np.float32) if np.issubdtype(made.dtype, np.floating) else made
@@ -141,7 +144,7 @@ class Signal:
 
 
 class Labels(Signal):
-    """Base of what gives a set other labels than its text. They come first: all other signals are of the labelled set."""
+    """Base class of labels other than the set's text. They come first: all other signals are of the labelled set."""
 
     def labelled(self, source: Source) -> TokenTable:
         """`source.table` with its labels."""

@@ -42,7 +42,8 @@ class Surprise(Signal):
 def token_surprise(task: CausalLM, table: TokenTable, progress: Callable[[float], None] | None = None) -> np.ndarray:
     """(vocabulary,) float32 nats: -log of the mean of the model's next-token distributions over the table's text.
 
-    Means of distributions are smoother than counts of tokens: words that the text happens not to hold have a share too.
+    Means of distributions are smoother than counts of tokens: words that the text happens not to contain have a share
+        too.
     """
     rows = spread(len(table), BLOCKS)
     total, positions = torch.zeros(()), 0

@@ -1,4 +1,4 @@
-"""How likely unwanted words are to the base model in each place, and what it says apart from them."""
+"""The base model's probability of unwanted words at each position, and its prediction without them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class UnwantedMass(Signal):
         found = self._tokens[1]
         if not found:
             raise RecipeError(
-                "no token is unwanted: no word tells the forget set from what is kept",
+                "no token is unwanted: no word distinguishes the forget set from the retain set",
                 seen=f"weights of words below {self.mark:g}, or tokens of fewer than {SEEN} occurrences",
                 next_step="give a lower --method.mark, or more text",
             )

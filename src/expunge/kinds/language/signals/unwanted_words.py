@@ -1,4 +1,4 @@
-"""Which words give a text away: a logistic regression of the words that occur in texts to forget and to keep."""
+"""Words that indicate unwanted text: a logistic regression on the words of the forget and retain texts."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ SPARED = frozenset(
 "names of groups of people: never unwanted, however often they are insulted"
 
 Sides = tuple[Sequence[str], Sequence[str]]
-"texts to forget and texts to keep, of one kind"
+"texts to forget and texts to retain, of one kind"
 
 
 class UnwantedWords(Signal):
     """(rows,) how much the word that each label is a part of speaks for a text to forget: its weight, or 0.
 
     Args:
-        mark: weight from which a word is unwanted. Of a word's tokens those keep its weight that stand in unwanted words
-            at least as often as in others. Of statements, more than training can draw, those are drawn that hold all
-            unwanted words about equally often.
+        mark: weight from which a word is unwanted. Of a word's tokens those keep its weight that stand in unwanted
+            words at least as often as in others. Of statements, more than training can draw, those are drawn that hold
+            all unwanted words about equally often.
     """
 
     name = "unwanted_words"
@@ -84,7 +84,8 @@ def weighted_tables(source: Source) -> list[tuple[TokenTable, np.ndarray]]:
 
 
 def unwanted_words(source: Source) -> dict[str, float]:
-    """What each word says for a text to forget, of all statements that were read or of the two sets' blocks; a stage."""
+    """What each word says for a text to forget, of all statements that were read or of the two sets' blocks; a
+    stage."""
     forget, kept, read = source.table, source.sets.kept_alone(), source.sets.read
     tokenizer = source.base.tokenizer
 
@@ -101,16 +102,16 @@ def unwanted_words(source: Source) -> dict[str, float]:
 
 
 def word_weights(tables: Sequence[Sides]) -> dict[str, float]:
-    r"""How much each word that stands in a text speaks for its being one to forget.
+    r"""How much each word in a text indicates that it is one to forget.
 
-    A logistic regression of the words of a text (each counted once, in lower case), with an intercept for each table, so
-    that what only tells one table from another has no weight:
+    A logistic regression of the words of a text (each counted once, in lower case), with an intercept for each table,
+    so that words which only distinguish one table from another have no weight:
 
     $$\min_{w, b} \; \sum_i c_i \log\left(1 + e^{-y_i (\sum_{v \in x_i} w_v + b_{t(i)})}\right)
       + \tfrac{1}{2} \lVert w \rVert^2$$
 
-    y is 1 for a text to forget and -1 for one to keep. c weighs both sides of a table alike: each as many texts as the
-    smaller side has. Unlike a word's odds, its weight is what it says beside the other words: those that merely stand
+    y is 1 for a text to forget and -1 for one to retain. c weighs both sides of a table alike: each as many texts as
+    the smaller side has. Unlike a word's odds, its weight is what it adds to the other words: those that merely occur
     next to insults get none. A table with one side says nothing, unless all are so: then they are taken together.
 
     Returns:
@@ -199,7 +200,8 @@ def token_weights(
                 pieces[token] = tokenizer.decode([token])
         ends = list(accumulate(len(pieces[token]) for token in ids))
         if "".join(pieces[token] for token in ids) != text:
-            # Bytes of a character are split among tokens, or a mark opens words: what a token adds to the text so far.
+            # Bytes of a character are split among tokens, or a mark opens words: take what a token adds to the text so
+            # far.
             ends = [len(tokenizer.decode(ids[: number + 1])) for number in range(len(ids))]
         for first, last, weight in wanted:
             numbers = [
@@ -218,7 +220,7 @@ def token_weights(
 def own_share(tables: Sequence[tuple[TokenTable, np.ndarray]], mark: float) -> np.ndarray:
     """(tokens of the vocabulary,) fraction of a token's occurrences that fall inside unwanted words.
 
-    The first token of many an insult opens harmless words as well: held down, it would take those along.
+    The first token of many insults opens harmless words as well: pushing it down would affect those, too.
 
     Args:
         tables: each with the weights of its tokens, every token of a word marked; both are weighed alike.
@@ -258,9 +260,9 @@ def _borders(table: TokenTable) -> Iterator[tuple[int, int]]:
 def covering(table: TokenTable, weights: np.ndarray, mark: float, wanted: int) -> list[int]:
     """`wanted` blocks in which the tokens of a weight of at least `mark` stand about equally often.
 
-    Taken one after another: the block with the largest sum, over its unwanted tokens, of 1 / (1 + how many blocks that have
-    been taken hold it), divided by the root of its length. Texts without unwanted tokens, of which there is nothing to
-    learn, and yet more of the commonest words are left for last.
+    Taken one after another: the block with the largest sum, over its unwanted tokens, of 1 / (1 + how many blocks that
+    have been taken hold it), divided by the root of its length. Texts without unwanted tokens, of which there is
+    nothing to learn, and yet more of the commonest words are left for last.
     """
     if wanted >= len(table):
         return list(range(len(table)))
@@ -274,7 +276,7 @@ def covering(table: TokenTable, weights: np.ndarray, mark: float, wanted: int) -
     def worth(row: int) -> float:
         return float(sum(1 / (1 + taken[token]) for token in tokens[row]) / roots[row])
 
-    # What a block is worth only falls as others are taken, so the first whose worth is what it was is the best.
+    # The worth of a block only falls as others are taken, so the first whose worth is unchanged is the best.
     heap = [(-worth(row), row) for row in range(len(table))]
     heapq.heapify(heap)
     rows: list[int] = []
