@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes of the tests share the cores; and bits depend on it
@@ -31,15 +32,30 @@ def _short_answers_and_few_facts(request: pytest.FixtureRequest) -> Iterator[Non
             patch.setattr("expunge.kinds.language.elicitation.asking.ANSWER_TOKENS", 24)
             from expunge.kinds.language.measures import general_knowledge
 
-            few = general_knowledge.facts()[:12]
+            few = general_knowledge.facts()[:6]
             patch.setattr(general_knowledge, "facts", lambda: few)
         yield
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Libraries stay for good: a garbage collection, which each run asks for twice, need not look at them."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
+    """Libraries and tests stay for good: a garbage collection, which each run asks for twice, need not look at them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
+    """So does what the tests of a module have imported, and what they keep for other modules."""
+    found = yield
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,9 @@
-"""A server that imports what a run needs once, and forks a process for every command.
+"""A server that forks a process for every command: what a run needs is imported once.
 
-Run as a script it reads requests from its standard input, a JSON object a line, and answers in the same way. `Commands`
-is the other end. A command, or a script, runs in a process of its own, which can be limited, stopped and killed like any
-other; only the seconds that importing and drawing take are saved.
+It is itself forked from the process of the tests, which has imported most of that to collect them. It has to be so before
+the first test runs: autograd has no threads then, which no fork could take along. It reads requests, a JSON object a line,
+and answers in the same way; `Commands` is the other end. A command, or a script, runs in a process of its own, which can be
+limited, stopped and killed like any other; only the seconds that importing and drawing take are saved.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import logging
 import os
+import pkgutil
 import resource
 import runpy
 import selectors
 import signal
 import socket
-import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 
 import psutil
@@ -81,17 +83,25 @@ class Commands:
     """Starts `expunge` commands, and scripts."""
 
     def __init__(self) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-        self.server = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        _prepare()
+        (requests, self._requests), (self._answers, answers) = (os.pipe(), os.pipe())
+        self._server = os.fork()
+        if self._server == 0:
+            try:
+                os.close(self._requests)
+                os.close(self._answers)
+                serve(requests, answers)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+        os.close(requests)
+        os.close(answers)
+        self._read = os.fdopen(self._answers, encoding="utf-8")
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        assert self.server.stdin is not None
-        assert self.server.stdout is not None
-        self.server.stdin.write(json.dumps(request) + "\n")
-        self.server.stdin.flush()
-        return cast(dict[str, Any], json.loads(self.server.stdout.readline()))
+        os.write(self._requests, f"{json.dumps(request)}\n".encode())
+        return cast(dict[str, Any], json.loads(self._read.readline()))
 
     def start(
         self,
@@ -138,15 +148,10 @@ class Commands:
         running = [self.start(words, folder, env=env | rank, **how) for rank in ranks]
         return [each.wait() for each in running]
 
-    def __enter__(self) -> Commands:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self.server.stdin is not None
-        self.server.stdin.close()
-        self.server.wait()
+    def end(self) -> None:
+        os.close(self._requests)
+        os.waitpid(self._server, 0)
+        self._read.close()
 
 
 def _signal_on_call(target: str, number: int, signal_number: int, report: int) -> None:
@@ -229,7 +234,28 @@ def _read_all(pipes: Sequence[int]) -> list[str]:
     return [read[pipe].decode("utf-8", "replace") for pipe in pipes]
 
 
-def serve() -> None:
+def _leave_the_tests() -> None:
+    """What pytest and its worker processes set up is no part of a command's process."""
+    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+        del os.environ[name]
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)  # nothing that a library prints gets between the answers
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
+    for name in [None, *logging.root.manager.loggerDict]:
+        for handler in logging.getLogger(name).handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setStream(sys.stderr)
+
+
+def _prepare() -> None:
+    """Import and read, once, what commands need, and the tests themselves."""
     import torch
 
     # bitsandbytes would load the whole compiler for decorators of functions that no command here calls.
@@ -237,33 +263,33 @@ def serve() -> None:
     importlib.import_module("bitsandbytes")
     torch.compile = compiler
     for module in (
-        "spine",
-        "kinds.language.story",
-        "kinds.classifier.story",
-        "suites.taught_book",
-        "report.verify",
-        "kinds.language.report.sections",
+        "api",
         "cli.console",
+        "kinds.classifier.story",
+        "kinds.generator.story",
+        "kinds.language.audited_recipe",
+        "kinds.language.report.sections",
+        "kinds.language.story",
+        "kinds.sharded_classifier.kind",
+        "report.verify",
+        "spine",
+        "suites.taught_book",
     ):
         importlib.import_module(f"expunge.{module}")
+    for folder in ("methods", "kinds.language.signals"):
+        package = importlib.import_module(f"expunge.{folder}")
+        for found in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"expunge.{folder}.{found.name}")
     models = ("llama.modeling_llama", "resnet.modeling_resnet", "vit_mae.modeling_vit_mae")
     others = ("peft", "rich.progress", "rich.table", "nltk.stem.porter", "sklearn.linear_model", "sklearn.pipeline")
     for module in (*others, *(f"transformers.models.{name}" for name in models)):
         importlib.import_module(module)
-    from cheap_figures import frame
     from expunge.data.text.language import language_of
-    from expunge.kinds.language.elicitation import asking
-    from expunge.kinds.language.measures import general_knowledge
     from expunge.kinds.language.terms.finder import build_dictionary
-    from expunge.report import svg
     from expunge.report.page import TEMPLATES, _environment
     from expunge.runs.registry import working_on
     from expunge.runs.versions import versions
 
-    svg.as_svg = frame
-    few = general_knowledge.facts()[:12]
-    general_knowledge.facts = lambda: few
-    asking.ANSWER_TOKENS = 40  # a model with random weights babbles to the last; of fewer nothing is left that is said
     # What a process reads once is read here: word lists, the detector of languages, pages, methods, versions.
     build_dictionary([("It was Mr. Holmes who had seen Mr. Holmes.", None)], 10, 0)
     assert language_of(["Der Wind ging kalt durch die Stadt, und niemand hatte ihn je zuvor gesehen."]).code == "de"
@@ -272,10 +298,28 @@ def serve() -> None:
     working_on()
     versions()
     gc.freeze()
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # nothing that a library prints gets between the answers
+
+
+def _spare_work() -> None:
+    """As the tests do in their own process."""
+    from cheap_figures import frame
+    from expunge.kinds.language.elicitation import asking
+    from expunge.kinds.language.measures import general_knowledge
+    from expunge.report import svg
+
+    svg.as_svg = frame
+    few = general_knowledge.facts()[:6]
+    general_knowledge.facts = lambda: few
+    asking.ANSWER_TOKENS = 40  # a model with random weights babbles to the last; of fewer nothing is left that is said
+
+
+def serve(requests: int, replies: int) -> None:
+    """Answer requests until there is no one to make one."""
+    _leave_the_tests()
+    _spare_work()
+    answers = os.fdopen(replies, "w", encoding="utf-8")
     running: dict[int, list[int]] = {}
-    for line in sys.stdin:
+    for line in os.fdopen(requests, encoding="utf-8"):
         request = json.loads(line)
         if "wait" in request:
             pid = request["wait"]
@@ -300,7 +344,3 @@ def serve() -> None:
             answer = {"pid": pid}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
-
-
-if __name__ == "__main__":
-    serve()

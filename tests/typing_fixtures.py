@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,25 @@ from expunge import cli
 from fork_server import Commands
 from said import Said, Type
 
+COMMANDS = pytest.StashKey[Commands]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """The server that commands are forked from is forked before the first test."""
+    if not session.config.option.collectonly and any("commands" in item.fixturenames for item in session.items):
+        session.config.stash[COMMANDS] = Commands()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if COMMANDS in session.config.stash:
+        session.config.stash[COMMANDS].end()
+
 
 @pytest.fixture(scope="session")
-def commands() -> Iterator[Commands]:
+def commands(request: pytest.FixtureRequest) -> Commands:
     """Commands in processes of their own."""
-    with Commands() as running:
-        yield running
+    return request.config.stash[COMMANDS]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from expunge.core import storage
+from expunge.core.plain_yaml import read_yaml
 from expunge.errors import ExpungeError
 from expunge.report.contents import targets_in_words
 from expunge.runs.folder import LOCK, RunFolder
@@ -118,24 +119,12 @@ class Listing:
         try:
             if changed:
                 text = path.suffix == ".yaml"
-                content = _plain(path.read_text("utf-8")) if text else storage.read_json(path)
+                content = read_yaml(path.read_text("utf-8")) if text else storage.read_json(path)
         except (ExpungeError, OSError, ValueError, yaml.YAMLError):
             content = {}
         found = content if isinstance(content, dict) else {}
         self._read[path] = (changed, found)
         return found
-
-
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"a YAML loader for plain values; the C version if available"
-
-
-def _plain(text: str) -> Any:
-    loader = _LOADER(text)
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
 
 
 def at_work(path: Path, busy: set[tuple[int, int]] | None = None) -> bool:
@@ -170,7 +159,7 @@ def _model(path: Path) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             line = next((line for line in file if line.startswith("model: ")), "")
-        return str(_plain(line)["model"]) if line else ""
+        return str(read_yaml(line)["model"]) if line else ""
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return ""
 

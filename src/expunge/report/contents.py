@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-import yaml
-
 from expunge.core import storage
+from expunge.core.plain_yaml import read_yaml
 from expunge.core.score import Score
 from expunge.report import wording
 from expunge.runs.folder import RunFolder
@@ -95,7 +94,7 @@ def read_contents(folder: RunFolder) -> Contents:
     """Read everything a report needs. Raises `RunError` unless `folder` is a run folder."""
     folder.require()
     text = folder.recipe.read_text(encoding="utf-8", errors="replace")
-    recipe = yaml.safe_load(text)
+    recipe = read_yaml(text)
     first = next((row for row in folder.read_events() if "time" in row), None)
     kept = [int(row["step"]) for row in folder.read_events("kept")]
     return Contents(

@@ -31,10 +31,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from expunge.core import storage
 from expunge.core.memory import device_peak_bytes, peak_memory_bytes
+from expunge.core.plain_yaml import read_yaml
 from expunge.core.processes import is_first
 from expunge.core.score import Score
 from expunge.errors import ExpungeError, RunError
@@ -188,7 +187,7 @@ class RunFolder:
             storage.write_text(self.recipe, text)
 
     def _recipe_here(self) -> Any:
-        return yaml.safe_load(self.recipe.read_text(encoding="utf-8-sig"))
+        return read_yaml(self.recipe.read_text(encoding="utf-8-sig"))
 
     def refuse_moved(self, recipe: Mapping[str, Any]) -> None:
         """Raise if the recipe here, and the one to run, have paths of another machine or that no longer exist."""

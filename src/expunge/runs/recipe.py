@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import yaml
 
+from expunge.core.plain_yaml import LOADER
 from expunge.core.settings import Part, validate_part
 from expunge.errors import RecipeError
 from expunge.runs.shipped import find_recipe
@@ -41,7 +42,7 @@ class BaseRecipe(Part):
 R = TypeVar("R", bound=BaseRecipe)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(LOADER):
     """YAML in which `!beside NAME` is the path of a file in the folder of the recipe."""
 
     folder: Path
