@@ -128,7 +128,8 @@ class Parts:
         """Inside, this process runs texts of its own, as all others do; it leaves when all are done."""
         self._together = True
         try:
-            yield
+            with processes.alone():  # they need not be there together
+                yield
         finally:
             self.accompany()
 
