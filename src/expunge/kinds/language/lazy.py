@@ -28,6 +28,9 @@ from expunge.train.precision import Precision
 HELD: dict[str, LazyModel] = {}
 "the models that other processes work on with the first one, by `stored`"
 
+GIVEN: dict[str, LazyModel] = {}
+"the models that a script gave on all processes alike, by the name in `stored`"
+
 
 class LazyModel:
     """A found model; calling it gives the task, loading the weights at the first call.
