@@ -59,7 +59,7 @@ def reinforced(family: str) -> Callable[[Path], Any]:
         before = float(work.task.nll(batch))
         settings = Reinforcement(rank=2, learning_rate=1e-2, max_steps=8)
         twin = Reinforced(work.task, settings, 0)
-        twin.train(work.forget, False, False, 0, folder / "training", ignore_log, None)
+        twin.train(work.forget, Training(bf16=False), 0, folder / "training", ignore_log, None)
         with twin.twin() as task:
             learnt = float(task.nll(batch))
         twin.save(folder)

@@ -104,6 +104,11 @@ def agreed(value: T) -> T:
     return value if world() == 1 else _sent(value, 0)
 
 
+def gathered(value: T) -> list[T]:
+    """What each process says, in their order, on all of them. JSON values, in which arrays may stand."""
+    return [value] if world() == 1 else [_sent(value, sender) for sender in range(world())]
+
+
 CALLS: dict[str, Callable[[], None]] = {}
 "jobs that the other processes join when the first one calls them by name"
 _CALLED: list[Callable[[], None]] = []

@@ -41,15 +41,12 @@ def fitted(run: Run[Any], name: str, key: dict[str, Any], make: Callable[[Path, 
     checkpoints = run.folder.checkpoints / f"{name}-{storage.digest_value(key)[:16]}"
 
     def fill(path: Path) -> None:
-        storage.write_json(path / "fitted.json", make(path, checkpoints))
+        spent = make(path, checkpoints)
+        if is_first():
+            storage.write_json(path / "fitted.json", spent)
 
     checkpoints.mkdir(parents=True, exist_ok=True)
-    path = run.cache_path(f"fitted-{name}", key)
-    if agreed((path / "stage.json").is_file()) or is_first():
-        run.cached(f"fitted-{name}", key, fill)
-    else:
-        make(path, checkpoints)
-    agreed(None)  # now the others may read what the first one wrote
+    path = run.made_together(f"fitted-{name}", key, fill)
     if is_first():
         shutil.rmtree(checkpoints, ignore_errors=True)
     spent = storage.read_json(path / "fitted.json")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from expunge.core import storage
+from expunge.core.processes import agreed, is_first
 from expunge.core.progress import Silent
 from expunge.runs.folder import RunFolder
 from expunge.runs.recipe import BaseRecipe
@@ -60,6 +61,22 @@ class Run(Generic[R]):
             seconds = round(time.monotonic() - start, 2)
             storage.write_json(aside / "stage.json", {"name": name, "made_from": key, "seconds": seconds})
         folder.log("stage", name=name, reused=False, seconds=seconds)
+        return path
+
+    def made_together(
+        self, name: str, key: dict[str, Any], make: Callable[[Path], None], doing: str | None = None
+    ) -> Path:
+        """`cached`, of what all processes make: each calls this, and has the result once all are done.
+
+        Args:
+            make: called on all of them, unless the result is there; the first one alone writes.
+        """
+        path = self.cache_path(name, key)
+        if agreed((path / "stage.json").is_file()) or is_first():
+            self.cached(name, key, make, doing)
+        else:
+            make(path)
+        agreed(None)  # now the others may read what the first one wrote
         return path
 
     def cached_json(

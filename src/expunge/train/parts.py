@@ -128,7 +128,8 @@ class Parts:
         """Context in which each process runs its own texts; it ends when all are done."""
         self._together = True
         try:
-            yield
+            with processes.alone():  # they need not be there together
+                yield
         finally:
             self.accompany()
 

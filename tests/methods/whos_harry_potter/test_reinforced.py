@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from expunge.kinds.language.recipe import Reinforcement
+from expunge.kinds.language.recipe import Reinforcement, Training
 from expunge.methods.whos_harry_potter.reinforced import Reinforced
 from tiny import ignore_log, load_task, make_batch, random_blocks, write_table
 
@@ -33,7 +33,7 @@ def test_the_twin_learns_the_base_does_not_and_both_come_back(
     def log(event: str, **values: Any) -> None:
         events.append(event)
 
-    reinforced.train(table, False, False, 0, tmp_path / "checkpoints", log, None)
+    reinforced.train(table, Training(bf16=False), 0, tmp_path / "checkpoints", log, None)
     assert events == ["step"] * 12
     assert reinforced.base.nll(batch).item() == pytest.approx(before, rel=1e-6)
     with reinforced.twin() as twin:
@@ -59,7 +59,7 @@ def test_the_twin_is_switched_off_after_an_error(tiny_model_folder: Path, tmp_pa
     batch = make_batch(BLOCKS)
     before = task.nll(batch).item()
     reinforced = Reinforced(task, settings, seed=1)
-    reinforced.train(write_table(tmp_path / "t", BLOCKS), False, False, 0, tmp_path / "c", ignore_log, None)
+    reinforced.train(write_table(tmp_path / "t", BLOCKS), Training(bf16=False), 0, tmp_path / "c", ignore_log, None)
 
     def fail() -> None:
         with reinforced.twin() as twin:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core.processes import ENDS, JOBS
-from expunge.kinds.language.lazy import HELD, LazyModel
+from expunge.kinds.language.lazy import GIVEN, HELD, LazyModel
 from expunge.kinds.language.measures.token_trees import scored_here
 from expunge.kinds.language.sampling import continue_batches
 from expunge.kinds.language.scoring import masses, scored, told
@@ -23,7 +23,9 @@ from expunge.train.precision import Precision
 
 
 def _lazy(stored: dict[str, Any]) -> LazyModel:
-    """The model, as last loaded or held in parts."""
+    """The model, as last loaded, held in parts, or given to this process."""
+    if "given" in stored:
+        return GIVEN[stored["given"]]
     stored = {name: value for name, value in stored.items() if name != "exact"}
     key = json.dumps(stored)
     if key not in HELD:

@@ -28,6 +28,9 @@ from expunge.train.precision import Precision
 HELD: dict[str, LazyModel] = {}
 "models shared with other processes, by `stored`"
 
+GIVEN: dict[str, LazyModel] = {}
+"the models that a script gave on all processes alike, by the name in `stored`"
+
 
 class LazyModel:
     """A found model; calling it gives the task, loading the weights at the first call.
@@ -82,8 +85,7 @@ class LazyModel:
         if self.loaded is not None and parts_of(self.loaded.model) is not None:
             self.release()
         if self._task is None:
-            # Weights are cast for products in bfloat16 in any case; otherwise they would be widened each time.
-            narrow = self.precision.bf16 and narrow_type(self.source) is not None
+            narrow = self._looks_narrow
             loaded = self._load(None if narrow or self.as_stored else torch.float32)
             if narrow:
                 if not self._hold_narrow(loaded):
@@ -107,10 +109,27 @@ class LazyModel:
             "in_parts": in_parts,
         }
 
+    def together(self) -> CausalLM:
+        """The task as it is looked at, for all processes, which call this together: with their parts where they spread it."""
+        if not processes.spread():
+            return self()
+        divided = self._in_parts(self._looks_narrow)
+        if divided is not None:
+            return divided
+        task = self.load_whole()
+        task.model.to("cpu")
+        return task
+
+    @property
+    def _looks_narrow(self) -> bool:
+        """Whether weights stay in a narrow type while the model is looked at."""
+        # They are cast for products in bfloat16 in any case; for others they would be widened at every turn.
+        return self.precision.bf16 and narrow_type(self.source) is not None
+
     @cached_property
     def _looks(self) -> Layout | None:
         """How the model is divided for inference; None if it cannot be."""
-        return layout(self.source, self.precision.bf16 and narrow_type(self.source) is not None)
+        return layout(self.source, self._looks_narrow)
 
     def part(self, job: str, numbers: Sequence[int] = ()) -> list[None]:
         """Load this process's part of the model, or start a job on it: all processes do both together.

@@ -92,6 +92,8 @@ class Reinforcement(Part):
     "at most this many steps, however long the target is"
     per_device_train_batch_size: PositiveInt = 4
     "blocks in a batch"
+    gradient_accumulation_steps: PositiveInt = 1
+    "batches in an optimizer step, of each process"
 
 
 class Anchors(Part):

@@ -52,6 +52,8 @@ def trained_sets(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) 
     def make() -> TrainedSets:
         return _made(source, every)
 
+    for signal in every:
+        signal.together(source)
     with offered(source, every):
         found = first_alone(make, make)
     assert found is not None

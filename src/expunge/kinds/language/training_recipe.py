@@ -124,3 +124,9 @@ def said(training: Training) -> dict[str, Any]:
     """
     later = training.model_dump(include=set(LATER), exclude_defaults=True)
     return training.model_dump(exclude={"save_seconds", "gradient_checkpointing", *LATER}) | later
+
+
+def reinforcement_said(reinforcement: Part) -> dict[str, Any]:
+    """The same of the recipe's `reinforcement`."""
+    later = {"gradient_accumulation_steps"}
+    return reinforcement.model_dump(exclude=later) | reinforcement.model_dump(include=later, exclude_defaults=True)

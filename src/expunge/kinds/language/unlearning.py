@@ -25,7 +25,7 @@ from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.toxicity.tuning import tuning
 from expunge.kinds.language.trained_sets import TrainedSets, trained_sets, training_table
-from expunge.kinds.language.training_recipe import said
+from expunge.kinds.language.training_recipe import reinforcement_said, said
 from expunge.runs.artifacts import Make, unlearned
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
@@ -51,7 +51,7 @@ def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> di
         "kept": sets.kept.folder.name,
         "method": recipe.method,
         "training": said(recipe.training),
-        "reinforcement": recipe.reinforcement.model_dump(),
+        "reinforcement": reinforcement_said(recipe.reinforcement),
         "anchors": {**recipe.anchors.model_dump(), "file": _digest_if_file(recipe.anchors.path)},
         "save_dtype": recipe.save_dtype,
         **({} if recipe.save == "model" else {"save": recipe.save}),

@@ -133,13 +133,20 @@ def _ends_turn(block: Block, task: CausalLM) -> bool:
 
 def _logits_at(task: CausalLM, blocks: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Tensor]:
     """For each (ids, positions): (positions, vocabulary) logits. Positions ascend."""
-    return list(task.row_logits(rows_at(blocks)).split([len(positions) for _, positions in blocks]))
+
+    def logits() -> list[Tensor]:
+        sizes = [len(positions) for _, positions in blocks]
+        return list(task.row_logits(rows_at(blocks)).split(sizes)) if blocks else []
+
+    return task.in_turns(logits)
 
 
 def generic_labels(
     blocks: Sequence[Block], reinforced: Reinforced, dictionary: AnchorDictionary, method: WhosHarryPotter
 ) -> list[Labels]:
     """Labels of blocks; `IGNORED` where a position has no partner, no label, or repeats an anchor.
+
+    All processes that hold a part of the models call this together, each with blocks of its own, or none.
 
     Without autocast: alpha multiplies the rounding error of the difference of two models.
     """

@@ -28,9 +28,9 @@ FILE = "scale.json"
 class Scaling:
     r"""Models $\theta_0 + s (\theta - \theta_0)$ whose mean KL divergence from $\theta_0$ on ordinary text is the limit.
 
-    s is between 0 and 4, and is found to within 5 % of the limit; the weights are rounded to the dtype that they are saved in.
-    Learning rate and number of steps then no longer decide which method is beyond the limit. A model with other weights than
-    the taught one (an assistant, gated adapters), or with weights that are not finite, is not changed.
+    s is between 0 and 4, and is found to within 5 % of the limit; the weights are rounded to the dtype of their
+    file. Learning rate and number of steps then no longer decide which method is beyond the limit. A model with other weights
+    than the taught one (an assistant, gated adapters), or with weights that are not finite, is not changed.
 
     Attributes:
         base: the taught model.

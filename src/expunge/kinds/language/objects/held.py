@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.core import storage
+from expunge.core import processes, storage
 from expunge.errors import ModelError, RecipeError
-from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.lazy import GIVEN, LazyModel
 from expunge.kinds.language.lora import adapted
 from expunge.kinds.language.saving import MAX_LOST_SHARE
 from expunge.kinds.language.task import CausalLM
@@ -26,6 +26,8 @@ from expunge.ops.narrow import hold_narrow
 from expunge.train.precision import Precision
 
 NARROW = (torch.bfloat16, torch.float16)
+NAME = "the script's"
+"by which all processes know the model that each was given"
 
 
 class HeldModel(LazyModel):
@@ -61,6 +63,8 @@ class HeldModel(LazyModel):
                 self._hook = prepare_for_text(self.model, self.source.name)
             self._task = CausalLM(self.model, self._tokenizer, self.precision.autocast)
             self._task.notices = self.notices
+            if NAME in GIVEN:
+                self._task.stored = {"given": NAME, "in_parts": False}
         return self._task
 
     @property
@@ -75,7 +79,9 @@ class HeldModel(LazyModel):
         if dtype != torch.float32:
             ids = torch.tensor([[1, 5, 2, 7]], device=self.model.device)
             hold_narrow(self.model, lambda: self.model(input_ids=ids, use_cache=False), trained=dtype)
-        return self()
+        task = self()
+        task.stored = None
+        return task
 
     def under_adapter(self, bits: int | None = None, whole: bool = False) -> CausalLM:
         """The task, for an adapter on top; frozen weights are held in the type that they came in where that is narrow.
@@ -127,9 +133,12 @@ class HeldModel(LazyModel):
         self._trained = {weight for weight in whole.parameters() if weight.requires_grad}
         before = {weight: weight.detach().to("cpu", copy=True) for weight in self._trained if weight.dtype in NARROW}
         self._widen(under_adapter)
+        if self._is_everywhere():
+            GIVEN[NAME] = self
         try:
             yield
         finally:
+            GIVEN.pop(NAME, None)
             self.release()
             if self._hook is not None:
                 self._hook.remove()
@@ -147,6 +156,19 @@ class HeldModel(LazyModel):
             self.model.to(device)
             if checkpointing and not is_checkpointing(self.model):
                 enable_checkpointing(self.model)
+
+    def _is_everywhere(self) -> bool:
+        """Whether all processes were given the same weights, so that they can look at the model for the first one."""
+        if processes.world() == 1:
+            return False
+        values = (value.detach().float() for value in (*self.whole.parameters(), *self.whole.buffers()))
+        figures = torch.stack([torch.stack((value.sum(), value.norm())) for value in values]).tolist()
+        same = all(each == figures for each in processes.gathered(figures))
+        if not same:
+            self.notices.append(
+                "the processes were given models of different weights: those of the first one count, and it looks at it alone"
+            )
+        return same
 
     def _widen(self, under_adapter: bool) -> None:
         """Make float32 what is trained, and the rest unless it is frozen under an adapter."""

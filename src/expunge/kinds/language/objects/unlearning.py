@@ -19,6 +19,7 @@ from accelerate.utils import DistributedType
 from expunge.core.processes import agreed, count, first_alone, is_first, launched
 from expunge.core.settings import validate_part
 from expunge.errors import RecipeError
+from expunge.kinds.language import helping  # noqa: F401 - what other processes can do for the first one
 from expunge.kinds.language.choosing import rule_of
 from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.limits import fit_to, positions

@@ -249,19 +249,24 @@ def _writing(work: Work, signal: Alternatives, blocks: int, mean: float) -> Stag
 
 
 def _reinforcing(work: Work, taken: Taken) -> Stage:
-    settings = work.recipe.reinforcement
-    own = Training(num_train_epochs=settings.num_train_epochs, max_steps=settings.max_steps)
-    steps = plan_steps(own, work.forget.batches(settings.per_device_train_batch_size), 1)
-    blocks = steps * settings.per_device_train_batch_size
+    settings, processes = work.recipe.reinforcement, work.setting.processes
+    fields = ("num_train_epochs", "max_steps", "gradient_accumulation_steps")
+    own = Training(**{name: getattr(settings, name) for name in fields})
+    steps = plan_steps(own, work.forget.batches(settings.per_device_train_batch_size), processes)
+    blocks = steps * settings.per_device_train_batch_size * own.gradient_accumulation_steps * processes
     fill = work.forget.mean / work.setting.block_size
-    peak = taken.peak + (0 if settings.adapter else work.wide)
-    if settings.adapter and work.setting.divided and work.recipe.training.gradient_checkpointing:
-        peak -= work.read - work.held  # each layer is gathered again in the backward pass
+    peak = taken.peak
+    if not settings.adapter:  # the base is there, too
+        if work.setting.fsdp is not None and not work.setting.divided:  # waits in main memory until labels are made
+            peak = max(peak, work.look.peak + work.wide)
+        else:
+            peak += work.wide * work.held // work.read
     return Stage(
         name="the reinforced model",
         peak=peak,
         tokens=round(blocks * work.forget.mean),
-        flops=round(steps * taken.numbers["flops"] * fill),
+        flops=round(steps * processes * taken.numbers["flops"] * fill),
+        devices=processes,
         trains=True,
         how=f"{steps} steps",
     )

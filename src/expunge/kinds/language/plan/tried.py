@@ -133,11 +133,13 @@ class Maker:
         if (size, checkpointing) not in self._reinforced:
             rank = settings.rank if settings.adapter else None
             training = Training(
-                per_device_train_batch_size=size, adapter_rank=rank, gradient_checkpointing=checkpointing
+                per_device_train_batch_size=size,
+                gradient_accumulation_steps=settings.gradient_accumulation_steps,
+                adapter_rank=rank,
+                gradient_checkpointing=checkpointing,
             )
             setting = self._setting(recipe)
-            alone = replace(setting, narrow=setting.looked_at, processes=1, fsdp=None)
-            own = replace(alone, method=CrossEntropy(), training=training)
+            own = replace(setting, narrow=setting.looked_at, method=CrossEntropy(), training=training)
             self._reinforced[size, checkpointing] = depth.of_training(own)
         return self._reinforced[size, checkpointing]
 

@@ -3,11 +3,12 @@ it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from expunge.kinds.language.signals.signal import Signal, Source
     from expunge.kinds.language.task import CausalLM
 
+G = TypeVar("G")
+M = TypeVar("M")
 AT_ONCE = 8
 "blocks, or groups of them, of each process whose values are gathered at once"
 OF_BATCHES: dict[str, Callable[..., Any]] = {}
@@ -79,6 +82,21 @@ def own_batches(task: CausalLM, about: Sequence[Any], own: Sequence[int]) -> lis
     """This process's part of the work of `by_batch`."""
     job, batches, groups, more = about
     return [OF_BATCHES[job](task, told(batches[number]), groups[number], *more) for number in own]
+
+
+def by_group(groups: Iterable[list[G]], make: Callable[[list[G]], M]) -> Iterator[tuple[list[G], M]]:
+    """(group, what is made of it) for each, in order, on all processes: each makes some of them, and hears of all.
+
+    It is for models in memory that all of them have, where they are together (`Signal.together`).
+
+    Args:
+        make: given a group, makes JSON, in which arrays may stand. All call it as often: with an empty group
+            where only others have one left.
+    """
+    left = iter(groups)
+    while here := list(itertools.islice(left, processes.world())):
+        place = processes.rank()
+        yield from zip(here, processes.gathered(make(here[place] if place < len(here) else [])), strict=False)
 
 
 def by_block(signal: Signal, source: Source) -> Iterator[tuple[int, np.ndarray]]:

@@ -96,6 +96,9 @@ class Signal:
         """
         raise NotImplementedError(f"{type(self).__name__} defines no block")
 
+    def together(self, source: Source) -> None:
+        """Do before all else what takes all processes, such as training a model: each of them calls this."""
+
     def key(self, source: Source) -> dict[str, Any]:
         """A JSON value of everything the values depend on."""
         return source.key() | {
