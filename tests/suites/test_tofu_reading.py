@@ -104,7 +104,8 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         change("retain75", lambda rows: rows.append(rows_of(AUTHORS[3])[0])),
         "the oracle would be trained on what is to be forgotten", "retain75.json:61"),
     "held out, and taught": (
-        change("holdout25", lambda rows: rows.append(rows_of(AUTHORS[0])[0])), "held-out rows would be taught", "retain75.json:1"),
+        change("holdout25", lambda rows: rows.append(rows_of(AUTHORS[0])[0])),
+        "held-out rows would be taught", "retain75.json:1"),
     "another version's perturbed file": (old_version, "different versions", "forget25_perturbed.json:1"),
     "another version's full set": (
         change("full", lambda rows: rows.pop(0)), "different versions", "retain75.json:1"),
