@@ -21,7 +21,7 @@ from cheap_figures import drawing, frame
 from expunge.report import svg
 from tiny_model import build_tiny_model
 
-pytest_plugins = ["tokenizer_fixtures", "typing_fixtures"]
+pytest_plugins = ["made_once", "tokenizer_fixtures", "typing_fixtures"]
 
 
 @pytest.fixture(scope="session", autouse=True)

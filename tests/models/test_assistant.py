@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from beside import holds_choices, holds_greedy_text, holds_its_own_cache, holds_rows_of_a_cache
 from transformers import AutoModelForCausalLM
 
 from expunge.errors import ModelError
 from expunge.kinds.language.assistants import first_layers, stand_beside
 from expunge.kinds.language.lazy import LazyModel
-from expunge.kinds.language.measures.benchmarks import Question
-from expunge.kinds.language.measures.multiple_choice import choice_log_probs
-from expunge.kinds.language.sampling import next_logits, prefill
 from expunge.kinds.language.saving import choose_dtype, save_model
 from expunge.kinds.language.task import CausalLM
-from expunge.models.assistant import CACHES, Difference, likely, put_beside, read_difference, subtracted
+from expunge.models.assistant import Difference, likely, put_beside, read_difference, subtracted
 from expunge.models.source import find_model, load_model
 from expunge.train.precision import Precision
 from tiny import load_task, make_batch, random_blocks
@@ -152,62 +151,26 @@ def test_everything_is_asked_of_both(both: tuple[CausalLM, CausalLM, CausalLM]) 
     assert all(parameter.grad is not None for parameter in task.model.parameters())
 
 
-def greedy(alone: CausalLM, assistant: CausalLM, prompt: list[int], length: int) -> list[int]:
-    ids = list(prompt)
-    for _ in range(length):
-        ids.append(int(said_by(alone, assistant, ids)[-1].argmax()))
-    return ids[len(prompt) :]
-
-
 def test_text_is_written_by_both_with_keys_and_values_of_each(both: tuple[CausalLM, CausalLM, CausalLM]) -> None:
     task, alone, assistant = both
+    holds_greedy_text(task, partial(said_by, alone, assistant), 6)
     prompts = random_blocks([7, 4, 7], seed=8)
-    own = task.greedy_tokens(prompts, 6)
-    for prompt, said in zip(prompts, own, strict=True):
-        assert said == greedy(alone, assistant, prompt, len(said))
-    assert own != alone.greedy_tokens(prompts, 6)
+    assert task.greedy_tokens(prompts, 6) != alone.greedy_tokens(prompts, 6)
 
 
 def test_rows_of_a_cache_are_repeated_and_chosen_for_both(both: tuple[CausalLM, CausalLM, CausalLM]) -> None:
     task, alone, assistant = both
-    prompts = random_blocks([7, 4, 6], seed=9)
-    with torch.no_grad():
-        logits, mask, cache = prefill(task, prompts)
-        for row, prompt in enumerate(prompts):
-            torch.testing.assert_close(logits[row], said_by(alone, assistant, prompt)[-1], rtol=1e-4, atol=1e-4)
-        cache.batch_repeat_interleave(2)
-        chosen = torch.tensor([5, 0, 3])
-        cache.batch_select_indices(chosen)
-        mask = torch.cat([mask.repeat_interleave(2, 0)[chosen], mask.new_ones(3, 1)], 1)
-        later = next_logits(task, torch.tensor([[11], [12], [13]]), mask, cache)
-    for row, (prompt, token) in enumerate(((2, 11), (0, 12), (1, 13))):
-        wanted = said_by(alone, assistant, [*prompts[prompt], token])[-1]
-        torch.testing.assert_close(later[row], wanted, rtol=1e-4, atol=1e-4)
+    holds_rows_of_a_cache(task, partial(said_by, alone, assistant), rtol=1e-4, atol=1e-4)
 
 
 def test_a_cache_that_the_assistant_has_no_part_in_is_refused(both: tuple[CausalLM, CausalLM, CausalLM]) -> None:
     task, alone, _ = both
-    ids = torch.tensor([[5, 6, 7, 8]])
-    others, own = (each.model(ids, use_cache=True) for each in (alone, task))
-    name = next(name for name in CACHES if name in own.keys())  # noqa: SIM118 - its values are iterated over, too
-    with pytest.raises(ModelError, match="a cache without its assistant's part"):
-        task.model(input_ids=torch.tensor([[9]]), **{name: others[name]})
-    # One that the model made itself goes on.
-    whole = task.model(input_ids=torch.tensor([[5, 6, 7, 8, 9]])).logits[:, -1]
-    later = task.model(input_ids=torch.tensor([[9]]), **{name: own[name]}).logits[:, -1]
-    torch.testing.assert_close(later, whole)
+    holds_its_own_cache(task, alone, "a cache without its assistant's part", rtol=1.3e-6, atol=1e-5)
 
 
 def test_choices_are_scored_by_both(both: tuple[CausalLM, CausalLM, CausalLM]) -> None:
     task, alone, assistant = both
-    question = Question(("Sherlock Holmes walked along",), (" Baker Street", " the man", " Paris"), 0)
-    (scores,) = choice_log_probs(task.model, task.tokenizer, [question])
-    for choice, score in zip(question.choices(), scores, strict=True):
-        context, whole = (task.tokenizer(text)["input_ids"] for text in (choice[0], "".join(choice)))
-        log_p = said_by(alone, assistant, whole).log_softmax(-1)
-        assert whole[: len(context)] == context
-        places = range(len(context), len(whole))
-        assert score == pytest.approx(sum(float(log_p[t - 1, whole[t]]) for t in places), abs=1e-4)
+    holds_choices(task, partial(said_by, alone, assistant), atol=1e-4)
 
 
 def test_an_assistant_of_other_tokens_and_a_second_one_are_refused(

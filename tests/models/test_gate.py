@@ -5,23 +5,21 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from beside import holds_choices, holds_greedy_text, holds_its_own_cache, holds_rows_of_a_cache
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from expunge.errors import ModelError
 from expunge.kinds.language.lazy import LazyModel
-from expunge.kinds.language.measures.benchmarks import Question
-from expunge.kinds.language.measures.multiple_choice import choice_log_probs
-from expunge.kinds.language.sampling import next_logits, prefill
 from expunge.kinds.language.saving import choose_dtype, save_model
 from expunge.kinds.language.task import CausalLM
-from expunge.models.assistant import CACHES
 from expunge.models.detector import Detector, made
 from expunge.models.gate import Gate, GatedAdapter, put_gate
 from expunge.models.source import find_model, load_model
@@ -147,54 +145,22 @@ def test_its_limits(both: tuple[CausalLM, CausalLM, Gate]) -> None:
 
 def test_text_is_written_with_keys_and_values_of_both(both: tuple[CausalLM, CausalLM, Gate]) -> None:
     task, alone, gate = both
-    prompts = random_blocks([7, 4, 7], seed=8)
-    own = task.greedy_tokens(prompts, 5)
-    for prompt, said in zip(prompts, own, strict=True):
-        ids = list(prompt)
-        for _ in said:
-            ids.append(int(said_by(alone, gate, ids)[-1].argmax()))
-        assert said == ids[len(prompt) :]
+    holds_greedy_text(task, partial(said_by, alone, gate), 5)
 
 
 def test_rows_of_a_cache_are_repeated_and_chosen_in_all(both: tuple[CausalLM, CausalLM, Gate]) -> None:
     task, alone, gate = both
-    prompts = random_blocks([7, 4, 6], seed=9)
-    with torch.no_grad():
-        logits, mask, cache = prefill(task, prompts)
-        for row, prompt in enumerate(prompts):
-            torch.testing.assert_close(logits[row], said_by(alone, gate, prompt)[-1], rtol=1e-3, atol=1e-3)
-        cache.batch_repeat_interleave(2)
-        chosen = torch.tensor([5, 0, 3])
-        cache.batch_select_indices(chosen)
-        mask = torch.cat([mask.repeat_interleave(2, 0)[chosen], mask.new_ones(3, 1)], 1)
-        later = next_logits(task, torch.tensor([[11], [12], [13]]), mask, cache)
-    for row, (prompt, token) in enumerate(((2, 11), (0, 12), (1, 13))):
-        torch.testing.assert_close(
-            later[row], said_by(alone, gate, [*prompts[prompt], token])[-1], rtol=1e-3, atol=1e-3
-        )
+    holds_rows_of_a_cache(task, partial(said_by, alone, gate), rtol=1e-3, atol=1e-3)
 
 
 def test_a_cache_that_the_adapters_have_no_part_in_is_refused(both: tuple[CausalLM, CausalLM, Gate]) -> None:
     task, alone, _ = both
-    others, own = (each.model(torch.tensor([[5, 6, 7, 8]]), use_cache=True) for each in (alone, task))
-    name = next(name for name in CACHES if name in own.keys())  # noqa: SIM118 - its values are iterated over, too
-    with pytest.raises(ModelError, match="a cache without their part"):
-        task.model(input_ids=torch.tensor([[9]]), **{name: others[name]})
-    whole = task.model(input_ids=torch.tensor([[5, 6, 7, 8, 9]])).logits[:, -1]
-    later = task.model(input_ids=torch.tensor([[9]]), **{name: own[name]}).logits[:, -1]
-    torch.testing.assert_close(later, whole, rtol=1e-4, atol=1e-4)
+    holds_its_own_cache(task, alone, "a cache without their part", rtol=1e-4, atol=1e-4)
 
 
 def test_choices_are_scored_with_the_adapters(both: tuple[CausalLM, CausalLM, Gate]) -> None:
     task, alone, gate = both
-    question = Question(("Sherlock Holmes walked along",), (" Baker Street", " the man", " Paris"), 0)
-    (scores,) = choice_log_probs(task.model, task.tokenizer, [question])
-    for choice, score in zip(question.choices(), scores, strict=True):
-        context, whole = (task.tokenizer(text)["input_ids"] for text in (choice[0], "".join(choice)))
-        log_p = said_by(alone, gate, whole).log_softmax(-1)
-        assert score == pytest.approx(
-            sum(float(log_p[t - 1, whole[t]]) for t in range(len(context), len(whole))), abs=2e-3
-        )
+    holds_choices(task, partial(said_by, alone, gate), atol=2e-3)
 
 
 def test_a_copy_listens_to_itself(both: tuple[CausalLM, CausalLM, Gate]) -> None:

@@ -24,7 +24,7 @@ def place(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 EVERY_STEP = {"training.probe_steps": 1, "training.save_seconds": 1e-6}
 TOPIC = [
     *["forget", "Harry Potter", "--model", "tiny"],
-    *as_options(SMALL | EVERY_STEP | {"training.max_steps": 8, "training.num_train_epochs": 20}),
+    *as_options(SMALL | EVERY_STEP | {"training.max_steps": 5, "training.num_train_epochs": 20}),
 ]
 "a run that goes through every stage and writes a checkpoint after every step"
 

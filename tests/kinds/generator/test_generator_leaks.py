@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
 from expunge.kinds.classifier.task import Pictures
-from expunge.kinds.generator.measures.leaks import Attacker, leaks, linear_probe, tuned_decoder
+from expunge.kinds.generator.measures.leaks import Attacker, leaks, linear_probe, ridge, tuned_decoder
 from expunge.kinds.generator.session import fit_generator
 from expunge.kinds.generator.task import ImageToImage
 from expunge.train.phase import Phase
@@ -59,6 +60,23 @@ def test_they_find_what_is_there_and_nothing_where_nothing_is(trained: ImageToIm
         assert shut[name].mean() <= 3 * attacker.chance()
         assert open_[name].mean() >= 6 * attacker.chance(), name
     assert all(torch.equal(value, before[name]) for name, value in trained.model.state_dict().items())
+
+
+@pytest.mark.parametrize(("rows", "features"), [(7, 40), (40, 7), (9, 9)])
+def test_the_probe_is_least_squares_with_rows_for_the_penalty(rows: int, features: int) -> None:
+    """In float64, from the definition: |Xw - y|^2 + p|w|^2, where p is a hundredth of the features' mean square."""
+    generator = np.random.default_rng(rows)
+    x, y = (each - each.mean(0) for each in (generator.normal(size=(rows, size)) for size in (features, 3)))
+    penalty = 0.01 * sum(float(column @ column) for column in x.T) / features
+    padded = np.vstack([x, np.sqrt(penalty) * np.eye(features)])
+    wanted, *_ = np.linalg.lstsq(padded, np.vstack([y, np.zeros((features, 3))]), rcond=None)
+    np.testing.assert_allclose(ridge(torch.tensor(x), torch.tensor(y)).numpy(), wanted, rtol=1e-7, atol=1e-9)
+
+
+def test_features_that_are_all_the_same_tell_nothing() -> None:
+    for rows, features in ((3, 8), (8, 3)):
+        found = ridge(torch.zeros(rows, features, dtype=torch.float64), torch.randn(rows, 2, dtype=torch.float64))
+        assert torch.equal(found, torch.zeros(features, 2, dtype=torch.float64))
 
 
 def test_the_same_again(trained: ImageToImage, attacker: Attacker) -> None:

@@ -33,6 +33,7 @@ from expunge.runs.publishing import plan_publishing
 from expunge.train.precision import Precision
 from small import SMALL, leftovers, write_texts
 
+pytestmark = pytest.mark.usefixtures("made_once")
 METHODS: dict[str, dict[str, Any]] = {
     "o3": {"method": {"name": "o3", "rank": 2}, "training.learning_rate": 1e-2},
     "uld": {"method": {"name": "uld", "plausible": 0.5}},

@@ -29,6 +29,7 @@ from expunge.runs import attack_plan
 from expunge.runs.work import Work
 from tiny import load_task
 
+pytestmark = pytest.mark.usefixtures("made_once")
 FEW = {"audit.relearning_steps": 20, "audit.facts": 15}
 Audited = Callable[..., dict[str, Any]]
 
@@ -111,7 +112,7 @@ def test_what_is_hidden_by_the_last_layer_is_found(planted: Planted, audited: Au
     def hide(task: CausalLM) -> None:
         hide_in_last_layer(task, planted.rows["forget"], planted.rows["retain"], nats=4.5)
 
-    found = audited(planted.saved("veneer", planted.base, [], hide))
+    found = audited(planted.saved("veneer", planted.base, [], hide), "relearn")
     assert states(found)["as_is"] is True, "without an attack it looks forgotten"
     relearnt = next(row for row in found["findings"] if row["name"] == "relearn")
     assert relearnt["value"] > 1.5 * relearnt["limit"]
@@ -204,7 +205,9 @@ def test_other_questions_find_what_is_known_and_are_left_out_where_the_base_cann
     assert left["choice"] == "the base model answers it no better than the control", "it knows no letters"
 
 
-def test_one_model_is_held_at_a_time(planted: Planted, audited: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_model_is_held_at_a_time(
+    planted: Planted, audited: Audited, monkeypatch: pytest.MonkeyPatch, made_anew: None
+) -> None:
     """The base beside it where an attack needs both; never three."""
     alive: WeakSet[CausalLM] = WeakSet()
     most, look = [0], AuditModels.beside
@@ -248,7 +251,7 @@ def test_names_that_were_replaced_are_a_control(planted: Planted, audited: Audit
 
 
 def test_the_same_command_reuses_what_it_found_and_limits_stay(
-    planted: Planted, begun: dict[str, Any], audited: Audited, tmp_path: Path
+    planted: Planted, begun: dict[str, Any], audited: Audited, tmp_path: Path, made_anew: None
 ) -> None:
     stages = sorted(path.name for path in (tmp_path / "audit" / "stages").iterdir())
     shutil.rmtree(next((tmp_path / "audit" / "stages").glob("audit-quantize-control-*")))

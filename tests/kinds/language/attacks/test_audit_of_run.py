@@ -42,6 +42,21 @@ def run(finished: RunFolder, tmp_path: Path) -> RunFolder:
     return RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
 
 
+@pytest.fixture(scope="module")
+def audited(finished: RunFolder) -> tuple[RunFolder, dict[str, Any]]:
+    """A copy that was audited, and what was found. Read only."""
+    copied = shutil.copytree(finished.path, finished.path.parent / "audited" / "run")
+    folder, found = expunge.audit(copied, attacks=("quantize",))
+    assert folder.path == copied
+    return folder, found
+
+
+@pytest.fixture
+def audited_run(audited: tuple[RunFolder, dict[str, Any]], tmp_path: Path) -> RunFolder:
+    """A copy of that."""
+    return RunFolder(shutil.copytree(audited[0].path, tmp_path / "audited" / "run"))
+
+
 def page(run: RunFolder) -> str:
     render_report(run)
     return run.report.read_text(encoding="utf-8")
@@ -62,11 +77,12 @@ def test_a_passed_verdict_says_that_it_was_not_audited(run: RunFolder) -> None:
     assert "not audited" not in page(run)
 
 
-def test_after_an_audit_both_verdicts_stand_on_the_first_page(run: RunFolder) -> None:
+def test_after_an_audit_both_verdicts_stand_on_the_first_page(
+    run: RunFolder, audited: tuple[RunFolder, dict[str, Any]], audited_run: RunFolder
+) -> None:
     untested = "Whether it comes back when the weights are quantised."
     assert untested in page(run)
-    folder, found = expunge.audit(run.path, attacks=("quantize",))
-    assert folder.path == run.path
+    run, found = audited_run, audited[1]
     assert not can_be_audited(run)
     assert found["control"]["kind"] == "retrained", "the recipe's"
     judged(run, True)
@@ -78,12 +94,12 @@ def test_after_an_audit_both_verdicts_stand_on_the_first_page(run: RunFolder) ->
     assert "audit" not in (run.model / "README.md").read_text()
 
 
-def test_verify_knows_an_audit(run: RunFolder) -> None:
-    def findings() -> dict[str, bool | None]:
+def test_verify_knows_an_audit(finished: RunFolder, audited_run: RunFolder) -> None:
+    def findings(run: RunFolder = audited_run) -> dict[str, bool | None]:
         return {finding.what: finding.ok for finding in verify_run(run) if "audit" in finding.what}
 
-    assert findings() == {}
-    expunge.audit(run.path, attacks=("quantize",))
+    run = audited_run
+    assert findings(finished) == {}
     assert findings() == {
         "audit/audit.json is of this model": True,
         "the audit's limits are those that were fixed before it": True,
@@ -108,8 +124,8 @@ def test_verify_knows_an_audit(run: RunFolder) -> None:
     assert findings()["audit/: an unfinished audit"] is None
 
 
-def test_an_audit_of_another_model_is_not_shown(run: RunFolder) -> None:
-    expunge.audit(run.path, attacks=("quantize",))
+def test_an_audit_of_another_model_is_not_shown(audited_run: RunFolder) -> None:
+    run = audited_run
     record = storage.read_json(run.record)
     weights = next(name for name in record["digests"]["model"] if name.endswith(".safetensors"))
     record["digests"]["model"][weights] = "0" * 64

@@ -105,7 +105,7 @@ def test_an_adapter_holds_frozen_weights_in_the_stored_type() -> None:
     ],
 )
 def test_a_real_step_takes_what_was_predicted(method: str, training: dict[str, Any], tmp_path: Path) -> None:
-    deep = 5
+    deep = 5 if "quantization" in training else 3  # where four bits are unpacked matters the less, the more layers
     wanted = setting(deep, method, **training)
     adapted, ids = "adapter_rank" in training, torch.zeros(1, 4, dtype=torch.long)
     real = AutoModelForCausalLM.from_config(config(deep), dtype=torch.bfloat16 if adapted else torch.float32).eval()

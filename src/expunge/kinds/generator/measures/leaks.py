@@ -123,14 +123,21 @@ def linear_probe(task: ImageToImage, attacker: Attacker) -> np.ndarray:
     aimed = _pooled(task.set_features(attacker.aimed, attacker.keys(attacker.aimed, "probe aimed")))
     small = small_pictures(known)
     mean, middle = x.mean(0), small.mean(0)
-    centred = x - mean
-    gram = centred.T @ centred
-    penalty = PROBE_PENALTY * gram.diagonal().mean() + 1e-9  # features that are all the same carry no information
-    weights = torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype), centred.T @ (small - middle))
-    drawn = (aimed - mean) @ weights + middle
+    drawn = (aimed - mean) @ ridge(x - mean, small - middle) + middle
     return finds_itself(
         drawn.numpy()[:, None], small_pictures(attacker.aimed).numpy()[:, None], np.ones(drawn.shape, bool)
     )
+
+
+def ridge(x: Tensor, y: Tensor) -> Tensor:
+    """(d, k) weights of a ridge regression from (n, d) features to (n, k) values, both centred.
+
+    (X'X + p)^-1 X'Y = X'(XX' + p)^-1 Y: whichever system is the smaller one is solved.
+    """
+    penalty = PROBE_PENALTY * x.square().sum() / x.shape[1] + 1e-9  # features that are all the same tell nothing
+    gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
+    gram.diagonal().add_(penalty)
+    return x.T @ torch.linalg.solve(gram, y) if len(x) < x.shape[1] else torch.linalg.solve(gram, x.T @ y)
 
 
 def identified(
