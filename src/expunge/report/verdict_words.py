@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from expunge.report import numbers, wording
 from expunge.runs import measures
+from expunge.runs.check import NOT_KNOWN
 
 FIXED = " fixed in the recipe before the run"
 THRESHOLDS_ALONE = " The thresholds were fixed in the recipe before the run."
@@ -62,7 +63,10 @@ def verdict_words(
         return VerdictWords("passed", "Passed", reason + fixed, checks)
     if verdict.get("not_known"):
         reason = (
-            "The model before knew the target no better than like subjects that were asked about as a control, so "
+            "The secret stands out in the model before no further than chance would have it, so there is nothing to forget "
+            "that could be seen to go."
+            if secrets_alone(verdict)
+            else "The model before knew the target no better than like subjects that were asked about as a control, so "
             "forgetting cannot be seen."
         )
         others = [check.name for check in checks if check.passed is False and check.value != numbers.UNKNOWN]
@@ -76,6 +80,17 @@ def verdict_words(
     else:
         reason = "The run recorded no pass, though no single check is marked as failed."
     return VerdictWords("failed", "Failed", reason, checks)
+
+
+def is_unknown(check: Mapping[str, Any]) -> bool:
+    """Whether a check was not made since the model before showed nothing that could be seen to go."""
+    return check.get("value") is None and str(check.get("explain") or "").startswith(NOT_KNOWN)
+
+
+def secrets_alone(verdict: Mapping[str, Any]) -> bool:
+    """Whether what was not known before was held against chance, as secrets are, and not against a control."""
+    named = [measures.threshold(str(check["name"])) for check in verdict["checks"] if is_unknown(check)]
+    return bool(named) and all(words is not None and words.unit == "chance" for words in named)
 
 
 def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:

@@ -62,6 +62,7 @@ class LanguageWork:
         on_progress: called with (step, steps, figures) after each step.
         on_adapter: called with what a trained adapter was added to, before it is merged.
         choice: what the training of a method that is a loss looks at, and chooses by.
+        rate_field: the recipe's field of the learning rate that `training` has.
         ends: whether `training.stop_step` is the user's to give, as the guard then advises.
         trained: what the phases cost so far.
         originals: loads the model again, where an adapter is trained on weights that are held quantised.
@@ -82,6 +83,7 @@ class LanguageWork:
     on_adapter: Callable[[Targets], None] | None = None
     originals: Callable[[], nn.Module] | None = None
     choice: Choice | None = None
+    rate_field: str = "training.learning_rate"
     ends: bool = False
     trained: list[Trained] = field(default_factory=list)
     stays: bool = False
@@ -287,7 +289,7 @@ class LanguageWork:
             "first_layer": 0,
         }
         own |= dict.fromkeys(("adapter_rank", "quantization", "stop_step", "stop_forget_loss"))
-        work = replace(self, training=self.training.model_copy(update=own))
+        work = replace(self, training=self.training.model_copy(update=own), rate_field="method.learning_rate")
         retain = taught(self.retained(), teacher)
         work.train(Distillation(), "distillation", forget=None, retain=retain, callbacks=[Recovered(enough)])
 

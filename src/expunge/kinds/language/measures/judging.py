@@ -80,8 +80,8 @@ def not_known(checks: Sequence[Mapping[str, Any]], forgetting: Sequence[str]) ->
 def secret_exposure(case: Case) -> Check | None:
     """The probability that secrets which a model never saw are as exposed.
 
-    It must be below the limit before, else nothing can be seen to go, and not below it after; or not below a retrained
-    model's, where that is lower.
+    It must be below the limit before, else nothing can be seen to go: that is not met, or, where a familiarity can be seen to
+    go, not made. After, it may not be below the limit, or not below a retrained model's, where that is lower.
     """
     before, after, oracle = (
         case.score("secret_exposure", "forget", which) for which in ("base", "unlearned", "retrained")
@@ -90,11 +90,13 @@ def secret_exposure(case: Case) -> Check | None:
         return None
     known, left = by_chance(before.value, before.n), by_chance(after.value, after.n)
     if known >= case.limit:
-        return case.failed(
-            f"the base model is exposed by {before.value:.1f} bits, which chance reaches in {known:.0%} of cases: the "
-            "secret is not known well enough to be seen to go; if it has few alternatives of its form, name a longer part of "
-            "the target (evaluation.secret), or measure by prompts of your own (evaluation.prompts)"
+        explain = (
+            f"{NOT_KNOWN}: the base model is exposed by {before.value:.1f} bits, which chance reaches in {known:.0%} of "
+            "cases; if the secret has few alternatives of its form, name a longer part of the target (evaluation.secret), "
+            "or measure by prompts of your own (evaluation.prompts)"
         )
+        others = any(_seen(case, each) for each in FAMILIARITIES)
+        return Check(case.name, case.limit, None, None if others else False, explain)
     wanted = case.limit if oracle is None else min(case.limit, by_chance(oracle.value, oracle.n))
     explain = f"{before.value:.1f} bits before, {after.value:.1f} after; chance reaches that in {left:.0%} of cases"
     if oracle is not None:
