@@ -18,7 +18,10 @@ LATER = " What they are held against was in part set after it: {}."
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One check, ready to print; `passed` is None where it could not be made."""
+    """One check, ready to print; `passed` is None where it could not be made.
+
+    `unknown`: it could not be, or is not met, since the model before showed too little.
+    """
 
     name: str
     sentence: str
@@ -26,6 +29,7 @@ class CheckRow:
     value: str
     passed: bool | None
     explain: str
+    unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:
         value=told(value),
         passed=passed if isinstance(passed, bool) else None,
         explain=re.sub(r"(\d)%", "\\1\u00a0%", str(check.get("explain") or "")),  # as in the rest of the page
+        unknown=passed is not True and is_unknown(check),
     )
 
 

@@ -65,6 +65,7 @@ def test_of_a_secret_that_the_base_does_not_know_verdict_and_report_say_so() -> 
     assert words.headline == "Not known well enough to be seen to go"
     assert words.reason.startswith("The secret stands out in the model before no further than chance would have it")
     assert "control" not in words.reason
+    assert [(row.name, row.unknown) for row in words.checks][:1] == [("Exposure of the secret", True)]
 
 
 def test_where_a_familiarity_can_be_seen_to_go_an_unknown_secret_fails_nothing() -> None:

@@ -282,12 +282,8 @@ class LanguageWork:
         Args:
             enough: end with the first step whose loss is at most this.
         """
-        own: dict[str, Any] = {
-            "max_steps": steps,
-            "learning_rate": learning_rate,
-            "num_train_epochs": ENDLESS,
-            "first_layer": 0,
-        }
+        own: dict[str, Any] = {"max_steps": steps, "learning_rate": learning_rate}
+        own |= {"num_train_epochs": ENDLESS, "first_layer": 0}
         own |= dict.fromkeys(("adapter_rank", "quantization", "stop_step", "stop_forget_loss"))
         work = replace(self, training=self.training.model_copy(update=own), rate_field="method.learning_rate")
         retain = taught(self.retained(), teacher)
