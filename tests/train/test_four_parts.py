@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import in_four_parts
 import in_parts
 import pytest
 import torch
 from safetensors.torch import load_file
 from test_parts import close
-from test_processes import SPREAD, launch
+from test_processes import SPREAD
 
 from expunge.core import storage
+from fork_server import Commands
 from tiny_model import build_tiny_model
 
 HERE = Path(__file__).parent
 
 
 @pytest.mark.long
-def test_four_processes_do_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_parts.saving_parts, "FILE_BYTES", 40_000)
-    monkeypatch.setattr(in_parts, "Training", in_four_parts.of_four_batches)
+def test_four_processes_do_what_one_does(tmp_path: Path, commands: Commands) -> None:
     stored = build_tiny_model(tmp_path / "stored", dtype="bfloat16")
     one, four = tmp_path / "one", tmp_path / "four"
     one.mkdir()
     four.mkdir()
     in_parts.tables(one)
-    in_parts.everything(str(stored), one, one)
-    done = launch(4, stored, one, four, program=str(HERE / "in_four_parts.py"), env=SPREAD)
-    assert done.returncode == 0, done.stderr[-3000:]
+    script = HERE / "in_four_parts.py"
+    for done in [
+        commands.run([stored, one, one], one, script=script),
+        *commands.together(4, [stored, one, four], four, script=script, env=SPREAD),
+    ]:
+        assert done.code == 0, done.err[-3000:]
     for name in ("before.json", "after.json", *(f"{name}.json" for name in in_parts.RUNS)):
         close(storage.read_json(one / name), storage.read_json(four / name))
     base = load_file(stored / "model.safetensors")

@@ -46,6 +46,8 @@ def _print_tables(folder: RunFolder) -> None:
 
     from expunge.report import wording
     from expunge.report.scores_table import Row
+    from expunge.report.verdict_words import is_unknown, secrets_alone
+    from expunge.runs.check import NOT_KNOWN
     from expunge.runs.measures import shown_apart
 
     console = Console(highlight=False)
@@ -84,13 +86,17 @@ def _print_tables(folder: RunFolder) -> None:
     console.print()
     for check in verdict["checks"]:
         words = " ".join(clean(check["explain"]).split())
-        console.print(f"  {STATES[check['passed']]}  {check['name']}: {words}", markup=False, soft_wrap=True)
+        state = STATES[check["passed"]]
+        if is_unknown(check):
+            state, words = NOT_KNOWN.partition(" well")[0], words.removeprefix(f"{NOT_KNOWN}: ")
+        console.print(f"  {state}  {check['name']}: {words}", markup=False, soft_wrap=True)
     for warning in record.get("warnings") or []:
         console.print(f"  warning {clean(warning)}", markup=False, soft_wrap=True)
     cost = record["cost"]
     state = "passed" if verdict["passed"] else "FAILED"
     if verdict.get("not_known"):
-        state = "not known well enough to measure forgetting: the base model knew the target no better than the control"
+        than = "chance" if secrets_alone(verdict) else "the control"
+        state = f"{NOT_KNOWN}: the base model knew the target no better than {than}"
     elif verdict["passed"] and can_be_audited(folder):
         state += ", not audited (expunge audit tries to bring it back)"
     console.print(f"\nVerdict: {state}", soft_wrap=True)

@@ -58,8 +58,14 @@ def plan(
     json:
         Print JSON instead of tables.
     """
+    import gc
+
+    gc.disable()  # what imports make stays: it is looked through once, not again and again
+    import expunge.kinds.language.plan.plan  # noqa: F401
     from expunge.api import plan as plan_
 
+    gc.enable()
+    gc.freeze()
     found = plan_(recipe, options, device=device, gpus=gpus, rate=rate, fsdp=fsdp)
     if json:
         import json as json_

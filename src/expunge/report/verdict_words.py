@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from expunge.report import numbers, wording
 from expunge.runs import measures
+from expunge.runs.check import NOT_KNOWN
 
 FIXED = " fixed in the recipe before the run"
 THRESHOLDS_ALONE = " The thresholds were fixed in the recipe before the run."
@@ -17,7 +18,10 @@ LATER = " Some of what they are compared with was set after it: {}."
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One check, ready to print; `passed` is None if it could not be made."""
+    """One check, ready to print; `passed` is None if it could not be made.
+
+    `unknown`: it could not be made, or is not met, because the model before showed too little.
+    """
 
     name: str
     sentence: str
@@ -25,6 +29,7 @@ class CheckRow:
     value: str
     passed: bool | None
     explain: str
+    unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,9 @@ def verdict_words(
         return VerdictWords("passed", "Passed", reason + fixed, checks)
     if verdict.get("not_known"):
         reason = (
-            "The model before knew the target no better than the similar subjects of the control, so "
+            "The model before knew the secret no better than chance, so there is nothing to forget that could be measured."
+            if secrets_alone(verdict)
+            else "The model before knew the target no better than the similar subjects of the control, so "
             "forgetting cannot be measured."
         )
         others = [check.name for check in checks if check.passed is False and check.value != numbers.UNKNOWN]
@@ -76,6 +83,17 @@ def verdict_words(
     else:
         reason = "The run recorded no pass, although no single check is marked as failed."
     return VerdictWords("failed", "Failed", reason, checks)
+
+
+def is_unknown(check: Mapping[str, Any]) -> bool:
+    """Whether a check was not made since the model before showed nothing that could be seen to go."""
+    return check.get("value") is None and str(check.get("explain") or "").startswith(NOT_KNOWN)
+
+
+def secrets_alone(verdict: Mapping[str, Any]) -> bool:
+    """Whether what was not known before was held against chance, as secrets are, and not against a control."""
+    named = [measures.threshold(str(check["name"])) for check in verdict["checks"] if is_unknown(check)]
+    return bool(named) and all(words is not None and words.unit == "chance" for words in named)
 
 
 def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:
@@ -95,6 +113,7 @@ def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:
         value=shown(value),
         passed=passed if isinstance(passed, bool) else None,
         explain=re.sub(r"(\d)%", "\\1\u00a0%", str(check.get("explain") or "")),  # as in the rest of the page
+        unknown=passed is not True and is_unknown(check),
     )
 
 

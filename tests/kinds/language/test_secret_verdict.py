@@ -8,10 +8,12 @@ import pytest
 
 from expunge.core.score import Score, Which
 from expunge.kinds.language.recipe import Verdict
+from expunge.report.verdict_words import verdict_words
 from plain_score import plain_score as score
 from verdicts import judge
 
-KEPT = [score("perplexity", "ordinary", which, 10.0) for which in ("base", "unlearned")]
+BOTH: tuple[Which, Which] = ("base", "unlearned")
+KEPT = [score("perplexity", "ordinary", which, 10.0) for which in BOTH]
 
 
 def checks(before: float, after: float, oracle: float | None = None, n: int = 1) -> dict[str, Any]:
@@ -53,6 +55,25 @@ def test_a_secret_that_the_base_does_not_know_cannot_be_seen_to_go(before: float
     assert check["value"] is None
     assert "not known well enough to measure forgetting" in check["explain"]
     assert "evaluation.prompts" in check["explain"]
+
+
+def test_of_a_secret_that_the_base_does_not_know_verdict_and_report_say_so() -> None:
+    verdict = judge([score("secret_exposure", "forget", which, 1.1) for which in BOTH] + KEPT, Verdict())
+    assert verdict["not_known"]
+    assert not verdict["passed"]
+    words = verdict_words(verdict)
+    assert words.headline == "Not known well enough to be seen to go"
+    assert words.reason.startswith("The secret stands out in the model before no further than chance would have it")
+    assert "control" not in words.reason
+    assert [(row.name, row.unknown) for row in words.checks][:1] == [("Exposure of the secret", True)]
+
+
+def test_where_a_familiarity_can_be_seen_to_go_an_unknown_secret_fails_nothing() -> None:
+    known = [score("familiarity_completion", "forget", which, v) for which, v in zip(BOTH, (0.9, 0.0), strict=True)]
+    scores = [*known, *(score("secret_exposure", "forget", which, 1.1) for which in BOTH), *KEPT]
+    found = {check["name"]: check for check in judge(scores, Verdict())["checks"]}
+    assert found["secret_exposure"]["passed"] is None
+    assert found["familiarity_completion"]["passed"] is True
 
 
 def test_a_secret_that_is_avoided_is_told() -> None:

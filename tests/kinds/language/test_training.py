@@ -325,6 +325,7 @@ def test_where_there_is_no_checkpoint_yet_none_is_spoken_of(
         run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=600.0, ends=True, **settings)
     assert latest(tmp_path) is None
     assert "a lower --training.learning_rate than 0.003" in str(caught.value)
+    assert "reinforce" not in str(caught.value)
     assert "resumes from the start, as no checkpoint was written yet" in str(caught.value)
 
 

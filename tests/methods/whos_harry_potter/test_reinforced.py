@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from expunge.errors import DivergedError
 from expunge.kinds.language.recipe import Reinforcement, Training
 from expunge.methods.whos_harry_potter.reinforced import Reinforced
 from tiny import ignore_log, load_task, make_batch, random_blocks, write_table
@@ -51,6 +52,16 @@ def test_the_twin_learns_the_base_does_not_and_both_come_back(
     assert again.base.nll(batch).item() == pytest.approx(before, rel=1e-6)
     with again.twin() as twin:
         assert twin.nll(batch).item() == pytest.approx(after, rel=1e-6)
+
+
+def test_where_it_diverges_its_own_learning_rate_is_named(tiny_model_folder: Path, tmp_path: Path) -> None:
+    settings = Reinforcement(rank=2, learning_rate=1e30, max_steps=3)
+    reinforced = Reinforced(load_task(tiny_model_folder), settings, seed=1)
+    table = write_table(tmp_path / "t", BLOCKS)
+    with pytest.raises(DivergedError) as caught:
+        reinforced.train(table, Training(bf16=False), 0, tmp_path / "c", ignore_log, None)
+    assert "a lower --reinforcement.learning_rate than 1e+30" in str(caught.value)
+    assert "--training.learning_rate" not in str(caught.value)
 
 
 def test_the_twin_is_switched_off_after_an_error(tiny_model_folder: Path, tmp_path: Path) -> None:

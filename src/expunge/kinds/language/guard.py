@@ -47,6 +47,8 @@ class Guard(Callback):
     """
 
     name = "guard"
+    rate_field = "training.learning_rate"
+    "the recipe's field of the learning rate"
 
     def __init__(
         self,
@@ -133,10 +135,8 @@ class Guard(Callback):
     def _next_step(self, other: str = "") -> str:
         """The next step: end where all was well, or start another run. The unchanged command would stop here again."""
         rate = self.training.learning_rate
-        another = (
-            f"give a lower --training.learning_rate than {rate:g} (--reinforcement.learning_rate in the reinforced "
-            f"model){other} and another --out, since this folder keeps its recipe"
-        )
+        lower = f"give a lower --{self.rate_field} than {rate:g}{other}"
+        another = f"{lower} and another --out, since this folder keeps its recipe"
         if not self.ends or not self.good:
             return another
         begins = "the start, as no checkpoint was written yet" if self.saved is None else f"its checkpoint {self.saved}"

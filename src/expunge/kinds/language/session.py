@@ -62,6 +62,7 @@ class LanguageWork:
         on_progress: called with (step, steps, figures) after each step.
         on_adapter: called with the matrices that a trained adapter was added to, before it is merged.
         choice: evaluation during the training of a method that is a loss.
+        rate_field: the recipe's field for the learning rate of `training`.
         ends: whether the user may give `training.stop_step`, which the guard then advises.
         trained: cost of the phases so far.
         originals: loads the model again, if an adapter is trained on quantised weights.
@@ -82,6 +83,7 @@ class LanguageWork:
     on_adapter: Callable[[Targets], None] | None = None
     originals: Callable[[], nn.Module] | None = None
     choice: Choice | None = None
+    rate_field: str = "training.learning_rate"
     ends: bool = False
     trained: list[Trained] = field(default_factory=list)
     stays: bool = False
@@ -279,14 +281,10 @@ class LanguageWork:
         Args:
             enough: end with the first step whose loss is at most this.
         """
-        own: dict[str, Any] = {
-            "max_steps": steps,
-            "learning_rate": learning_rate,
-            "num_train_epochs": ENDLESS,
-            "first_layer": 0,
-        }
+        own: dict[str, Any] = {"max_steps": steps, "learning_rate": learning_rate}
+        own |= {"num_train_epochs": ENDLESS, "first_layer": 0}
         own |= dict.fromkeys(("adapter_rank", "quantization", "stop_step", "stop_forget_loss"))
-        work = replace(self, training=self.training.model_copy(update=own))
+        work = replace(self, training=self.training.model_copy(update=own), rate_field="method.learning_rate")
         retain = taught(self.retained(), teacher)
         work.train(Distillation(), "distillation", forget=None, retain=retain, callbacks=[Recovered(enough)])
 

@@ -145,6 +145,17 @@ def train_language(
         if work.choice is not None and name == UNLEARNING:
             folder = work.checkpoints / file_name(name) / "best"
             choosing = Choosing(work, task, work.choice, runtime, parameters, folder)
+        guard = Guard(
+            task,
+            retain,
+            training,
+            work.seed,
+            runtime,
+            work.ends,
+            probe,
+            lambda: choosing is not None and choosing.kept_limits,
+        )
+        guard.rate_field = work.rate_field
         result = train(
             task.model,
             own or loss,
@@ -156,16 +167,7 @@ def train_language(
                 done,
                 *callbacks,
                 *([] if choosing is None else [choosing]),
-                Guard(
-                    task,
-                    retain,
-                    training,
-                    work.seed,
-                    runtime,
-                    work.ends,
-                    probe,
-                    lambda: choosing is not None and choosing.kept_limits,
-                ),
+                guard,
             ],
             parameters=parameters,
             runtime=runtime,

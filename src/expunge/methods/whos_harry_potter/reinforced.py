@@ -85,6 +85,7 @@ class Reinforced:
                 forget=target,  # not drawn
                 retain=target,
                 training=training,
+                rate_field="reinforcement.learning_rate",
                 seed=seed,
                 checkpoints=checkpoints,
                 log=log,

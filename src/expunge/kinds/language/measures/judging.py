@@ -80,8 +80,8 @@ def not_known(checks: Sequence[Mapping[str, Any]], forgetting: Sequence[str]) ->
 def secret_exposure(case: Case) -> Check | None:
     """The probability that secrets that a model never saw are equally exposed.
 
-    It must be below the limit before, else forgetting cannot be measured, and not below it after; or not below a
-    retrained model's, if that is lower.
+    It must be below the limit before, else forgetting cannot be measured: the check is not met, or, if a familiarity can be
+    measured, not made. After, it must not be below the limit; or not below a retrained model's, if that is lower.
     """
     before, after, oracle = (
         case.score("secret_exposure", "forget", which) for which in ("base", "unlearned", "retrained")
@@ -90,11 +90,13 @@ def secret_exposure(case: Case) -> Check | None:
         return None
     known, left = by_chance(before.value, before.n), by_chance(after.value, after.n)
     if known >= case.limit:
-        return case.failed(
-            f"the base model is exposed by {before.value:.1f} bits, which chance reaches in {known:.0%} of cases: the "
-            "secret is not known well enough to measure forgetting; if it has few alternatives of its form, name a longer "
-            "part of the target (evaluation.secret), or measure with your own prompts (evaluation.prompts)"
+        explain = (
+            f"{NOT_KNOWN}: the base model is exposed by {before.value:.1f} bits, which chance reaches in {known:.0%} of "
+            "cases; if the secret has few alternatives of its form, name a longer part of the target (evaluation.secret), "
+            "or measure with your own prompts (evaluation.prompts)"
         )
+        others = any(_seen(case, each) for each in FAMILIARITIES)
+        return Check(case.name, case.limit, None, None if others else False, explain)
     wanted = case.limit if oracle is None else min(case.limit, by_chance(oracle.value, oracle.n))
     explain = f"{before.value:.1f} bits before, {after.value:.1f} after; chance reaches that in {left:.0%} of cases"
     if oracle is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,15 +103,35 @@ class Maker:
         elif fixed > self.device.usable:
             less = {"training.adapter_rank", "training.quantization", "training.optim"}
             every = [each for each in every if less & each.keys()]
-        tried = [given]
+        tried, passed_over = [given], []
         for fields in every:
+            if self._least(given, fields) > self.device.usable:
+                passed_over.append(fields)
+                continue
             try:
                 tried.append(self.made(fields))
             except NotPlannedError:
                 continue
             if tried[-1].fits:
-                break
+                return tried
+        for fields in passed_over:  # one of them may still take the least
+            if self._least(given, fields) < min(each.peak for each in tried):
+                with suppress(NotPlannedError):
+                    tried.append(self.made(fields))
         return tried
+
+    def _least(self, given: Tried, fields: dict[str, Any]) -> int:
+        """Bytes that weights, gradients and moments take with these fields, whatever the batches are.
+
+        It is 0 where that is not known without a step.
+        """
+        training, fsdp = with_fields(self.recipe, fields).training, self.device.fsdp
+        if fsdp == "offload" or (training.adapter_rank is not None and self.method.has_loss()):
+            return 0
+        numbers, size = given.work.step.numbers, weight_type(training).itemsize
+        moments = 2 * (WIDE if training.optim == "adamw_torch" else 1)
+        whole = size * numbers["weights"] + (size + moments) * numbers["trained"]
+        return whole // (1 if fsdp is None else self.device.count)
 
     def _setting(self, recipe: Recipe) -> Setting:
         bf16 = recipe.training.bf16
