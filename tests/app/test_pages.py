@@ -135,7 +135,7 @@ def test_what_a_run_says_is_escaped(site: Any, tmp_path: Path) -> None:
         assert "&lt;script&gt;" in text
     text = ask(site, "/new", "POST", {"forget": EVIL, "name": EVIL}).text
     assert EVIL not in text
-    assert "no name for a run" in text
+    assert "not a name for a run" in text
 
 
 def test_damaged_files_do_not_break_the_table(site: Any, tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ def test_a_form_becomes_a_recipe_that_is_edited_before_anything_starts(site: Any
     ("form", "words"),
     [
         ({"name": "a"}, "nothing to forget"),
-        ({"forget": "x", "name": "../a"}, "no name for a run"),
-        ({"forget": "x", "name": ".hidden"}, "no name for a run"),
+        ({"forget": "x", "name": "../a"}, "not a name for a run"),
+        ({"forget": "x", "name": ".hidden"}, "not a name for a run"),
         ({"forget": "x", "method": "nothing", "name": "a"}, "there is no method"),
         ({"forget": "x", "name": "there"}, "already"),
     ],

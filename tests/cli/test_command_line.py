@@ -161,10 +161,10 @@ def test_a_recipe_that_is_not_right(content: str, parts: list[str], typed: Type,
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (("report", "nowhere"), ["nowhere is no run folder", "expunge forget TARGET --out runs/NAME"]),
-        (("verify", "nowhere"), ["nowhere is no run folder: it does not exist"]),
-        (("evaluate", "nowhere"), ["nowhere is no run folder"]),
-        (("compare", "nowhere", "elsewhere"), ["nowhere is no run folder"]),
+        (("report", "nowhere"), ["nowhere is not a run folder", "expunge forget TARGET --out runs/NAME"]),
+        (("verify", "nowhere"), ["nowhere is not a run folder: it does not exist"]),
+        (("evaluate", "nowhere"), ["nowhere is not a run folder"]),
+        (("compare", "nowhere", "elsewhere"), ["nowhere is not a run folder"]),
         (("forget", "x", "--model", "smollm2-135n", "--out", "o"), ["did you mean the starter model smollm2-135m?"]),
         (("forget", "x", "--model", "a.gguf", "--out", "o"), ["a.gguf is a GGUF file", "give the model"]),
         (("forget", "x", "--model", "empty", "--out", "o"), ["empty is empty", "check the path"]),
@@ -418,7 +418,7 @@ def test_a_run_is_not_written_among_other_files(typed: Type, verb: tuple[str, ..
     model = () if verb[0] == "run" else ("--model", tiny_model_folder)
     said = typed(*verb, *model, "--out", ".")
     assert said.code == 1
-    assert "is not a folder of an earlier run, and not empty" in said.err
+    assert "is not the folder of an earlier run, and not empty" in said.err
     assert "book.yaml" in said.err
     assert [path.name for path in Path(".").iterdir()] == ["book.yaml"]
     assert "is a file; a run writes a folder" in typed(*verb, *model, "--out", "book.yaml").err

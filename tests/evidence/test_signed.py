@@ -190,9 +190,9 @@ def test_neither_weights_nor_data_are_needed(folder: RunFolder, key: Path) -> No
     findings = signature_findings(folder, public(key))
     assert failing(folder, key) == []
     unchecked = [each.what for each in findings if each.ok is None]
-    assert "model/model.safetensors: signed, and not here" in unchecked
-    assert "answers.json: signed, and not here" in unchecked
-    assert "evidence/salt: signed, and not here" in unchecked
+    assert "model/model.safetensors: signed, and missing" in unchecked
+    assert "answers.json: signed, and missing" in unchecked
+    assert "evidence/salt: signed, and missing" in unchecked
 
 
 def test_without_the_salt_a_recipe_is_not_checked(folder: RunFolder, key: Path) -> None:

@@ -139,7 +139,7 @@ REFUSED = [
     refused("a folder of GGUF", only(model__gguf="GGUF"), "holds a GGUF file", "gguf_file='model.gguf'"),
     refused("GGUF beside config.json", only("config.json", q4__gguf="GGUF"), "only as GGUF", "q4.gguf"),
     refused("a pickle", only("config.json", pytorch_model__bin="x"), "only as pickle", "use_safetensors=False"),
-    refused("TensorFlow's weights", only("config.json", tf_model__h5="x"), "in the form of TensorFlow"),
+    refused("TensorFlow's weights", only("config.json", tf_model__h5="x"), "only as TensorFlow"),
     refused("a download that was stopped", only("config.json", weights__incomplete="x"), "not completely downloaded"),
     refused("weights under another name", renamed("model.safetensors", "weights.safetensors"), "under the name that"),
     refused("a pointer of git-lfs", pointer("model.safetensors"), "a git-lfs pointer", "lfs pull"),

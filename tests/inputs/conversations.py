@@ -117,7 +117,7 @@ CASES = [
         use=reading(
             {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Who?"}]}, HOLMES]}
         ),
-        expect=gives(("Who?", 0, "Holmes."), noted="no text (pictures, sound), left out: 1"),
+        expect=gives(("Who?", 0, "Holmes."), noted="not text (pictures, sound), left out: 1"),
     ),
     Case(
         what="a user has the last word",

@@ -104,14 +104,14 @@ CASES = [
         what="a folder from another machine",
         use=from_another_machine,
         refused=RunError,
-        says=("differs in forget", "/no/such/machine/book.txt is not here", "run/recipe.yaml"),
+        says=("differs in forget", "/no/such/machine/book.txt does not exist here", "run/recipe.yaml"),
     ),
     Case(
         what="the recipe of a folder from another machine",
         use=same_from_another_machine,
         refused=RunError,
         says=(
-            "run/recipe.yaml names what is not here",
+            "run/recipe.yaml has paths that do not exist",
             "forget: /no/such/machine/book.txt",
             "model: /no/such/machine/model",
             "expunge run",

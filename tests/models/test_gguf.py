@@ -104,11 +104,11 @@ def test_a_file_that_is_no_gguf_or_is_cut(tmp_path: Path) -> None:
     whole = write(tmp_path / "tiny.gguf").read_bytes()
     for name, content in (("other", b"PK\x03\x04" + whole[4:]), ("new", whole[:4] + struct.pack("<I", 9) + whole[8:])):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ModelError, match="no GGUF file"):
+        with pytest.raises(ModelError, match="not a GGUF file"):
             GGUF.read(tmp_path / name)
     for size in (10, 200, len(whole) // 2, len(whole) - 40):
         (tmp_path / "cut").write_bytes(whole[:size])
-        with pytest.raises(ModelError, match="no GGUF file"):
+        with pytest.raises(ModelError, match="not a GGUF file"):
             GGUF.read(tmp_path / "cut")
 
 

@@ -75,7 +75,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run").create()
     folder.recipe.write_text(ImageRecipe(data="faces", forget="class:9").to_yaml(), encoding="utf-8")
     text = words(html_of(folder))
-    assert "The method “kookmin” was asked for. The run has not ended." in text
+    assert "The method “kookmin” was chosen. The run has not ended." in text
     for part in ("verdict", "headline", "confidences", "losses", "scores", "cost"):
         assert MISSING[part] in text, part
 

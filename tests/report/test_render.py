@@ -82,7 +82,7 @@ def test_report_is_complete_and_in_order(tmp_path: Path) -> None:
     for said in (
         "All 7 checks fixed in the recipe before the run were met.",
         "Familiarity by completion went from 0.290 to 0.007, 98 % less.",
-        "went from 28.0 % to 27.4 %: as a share of before, the largest damage to what was to stay.",
+        "went from 28.0 % to 27.4 %: relative to before, the largest damage to what should stay.",
         "at most 33.3 % of before",
         "2 min 10 s",
         "287 tokens a second",

@@ -91,4 +91,4 @@ def test_the_recipe_and_the_report_say_the_same_of_a_threshold() -> None:
     assert words is not None
     assert words.sentence == "Remaining verbatim recall of the forget set, as a share of the model before."
     described = Verdict.model_fields["recall_left"].description or ""
-    assert f"at most: w{words.sentence[1:-1]}" in " ".join(described.split())
+    assert f"at most: {words.sentence[0].lower()}{words.sentence[1:-1]}" in " ".join(described.split())

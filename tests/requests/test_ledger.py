@@ -297,10 +297,13 @@ def long_ledger(ledger: Ledger, letter: Path) -> Ledger:
 @pytest.mark.parametrize(
     ("sql", "named"),
     [
-        ("UPDATE events SET body = replace(body, 'legal', 'loyal') WHERE seq = 5", "event 5: is not what its digest"),
-        ("UPDATE events SET due = '2099-01-01' WHERE seq = 3", "event 3: is not what its digest"),
-        ("UPDATE events SET at = at || ' ' WHERE seq = 1", "event 1: is not what its digest"),
-        ("UPDATE events SET digest = previous WHERE seq = 3", "event 4: does not hold the digest of event 3"),
+        (
+            "UPDATE events SET body = replace(body, 'legal', 'loyal') WHERE seq = 5",
+            "event 5: does not match its digest",
+        ),
+        ("UPDATE events SET due = '2099-01-01' WHERE seq = 3", "event 3: does not match its digest"),
+        ("UPDATE events SET at = at || ' ' WHERE seq = 1", "event 1: does not match its digest"),
+        ("UPDATE events SET digest = previous WHERE seq = 3", "event 4: does not have the digest of event 3"),
         ("DELETE FROM events WHERE seq = 3", "event 3: not in the ledger"),
         ("DELETE FROM events WHERE seq IN (3, 4)", "events 3 to 4: not in the ledger"),
         ("DELETE FROM events WHERE seq = 1", "event 1: not in the ledger"),
@@ -382,7 +385,7 @@ def test_an_event_is_whole_or_not_there(ledger: Ledger, letter: Path, monkeypatc
         ledger.add(SUBJECT, [letter])
     monkeypatch.undo()
     assert ledger.requests() == []
-    assert ledger.findings()[0] == ["private/R000001.json is of no request"]
+    assert ledger.findings()[0] == ["private/R000001.json belongs to no request"]
     assert ledger.add(SUBJECT, [letter])[0].name == "R000001"
     assert ledger.findings()[0] == []
 

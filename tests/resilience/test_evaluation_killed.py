@@ -35,5 +35,5 @@ def test_what_was_answered_is_not_asked_again(commands: Commands, place: Path) -
     (so_far / "stages").mkdir(parents=True)
     (so_far / "recipe.yaml").write_text("mine")
     refused = commands.run([*command, "--out", "killed.json"], place)
-    assert "is not a folder of an earlier run" in refused.err
+    assert "is not the folder of an earlier run" in refused.err
     assert (so_far / "recipe.yaml").read_text() == "mine"

@@ -16,7 +16,7 @@ def test_opening_creates_nothing(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "runs" / "a")
     assert list(folder.read_events()) == []
     assert not folder.path.exists()
-    with pytest.raises(RunError, match=r"no run folder: it does not exist"):
+    with pytest.raises(RunError, match=r"not a run folder: it does not exist"):
         folder.require()
     folder.create()
     folder.recipe.write_text("forget: x")
@@ -49,7 +49,7 @@ def test_a_run_does_not_write_among_files_that_no_run_made(tmp_path: Path) -> No
     (tmp_path / "recipe.yaml").write_text("forget: x")  # a user's own, for `expunge run`
     (tmp_path / "model").mkdir()
     with (
-        pytest.raises(RunError, match="no folder of an earlier run, and not empty") as caught,
+        pytest.raises(RunError, match="not the folder of an earlier run, and not empty") as caught,
         RunFolder(tmp_path).held(),
     ):
         pytest.fail("it was held")
@@ -104,7 +104,7 @@ def test_the_model_that_is_to_forget_is_never_written_to(tmp_path: Path) -> None
     RunFolder(tmp_path / "new").refuse_base(tmp_path / "base")
     RunFolder(tmp_path / "new").refuse_base(None)
     for out in (tmp_path, tmp_path / "model", tmp_path / "model" / "runs" / "a", tmp_path / "runs" / ".."):
-        with pytest.raises(RunError, match="the folder of the base model are one, or one lies in the other"):
+        with pytest.raises(RunError, match="the folder of the base model are the same, or one is inside the other"):
             RunFolder(out).refuse_base(tmp_path / "model")
 
 

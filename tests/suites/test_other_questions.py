@@ -107,7 +107,7 @@ def test_knowundo_teaches_fewer_rows_in_the_files_proportion(tmp_path: Path) -> 
     assert read_knowundo(str(tmp_path), 40).digest == every.digest
     assert [len(rows) for rows in read_knowundo(str(tmp_path), 4).measured.values()] == [2, 1, 1, 1]
     for wrong in (3, 41):
-        with pytest.raises(RecipeError, match="there are not so many rows") as caught:
+        with pytest.raises(RecipeError, match="there are not this many rows") as caught:
             read_knowundo(str(tmp_path), wrong)
         assert caught.value.allowed == "4 to 40: some of each file"
 

@@ -337,10 +337,10 @@ def test_the_data_may_be_a_world_tofu_or_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "told"), [
-    ((None, "forget05", None, WORLD), "--forget forget05 says nothing"),
-    ((None, None, 4, WORLD), "--authors 4 says nothing"),
-    (("x", None, None, World(subjects=9)), "--subjects 9 says nothing"),
-    (("x", None, 4, WORLD), "--authors 4 says nothing"),
+    ((None, "forget05", None, WORLD), "--forget forget05 has no effect"),
+    ((None, None, 4, WORLD), "--authors 4 has no effect"),
+    (("x", None, None, World(subjects=9)), "--subjects 9 has no effect"),
+    (("x", None, 4, WORLD), "--authors 4 has no effect"),
 ])  # fmt: skip
 def test_options_of_other_data_are_refused(words: Any, told: str) -> None:
     with pytest.raises(RecipeError, match=told):

@@ -98,7 +98,7 @@ def test_models_that_were_not_taught_there_are_not_taken_for_taught(
 ) -> None:
     shutil.copytree(tiny_model_folder, tmp_path / "out" / name)
     before = contents(tmp_path)
-    with pytest.raises(RunError, match="no folder of an earlier run, and not empty") as caught:
+    with pytest.raises(RunError, match="not the folder of an earlier run, and not empty") as caught:
         teach(lesson(texts, tiny_model_folder), tmp_path / "out")
     assert caught.value.seen == name
     assert contents(tmp_path) == before

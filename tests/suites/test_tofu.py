@@ -334,7 +334,7 @@ def test_evaluations_by_openunlearning_stand_beside_ours(name: str, finished: Pa
 def test_runs_and_files_are_not_compared(finished: Path, tmp_path: Path) -> None:
     file = tmp_path / "TOFU_EVAL.json"
     file.write_text(json.dumps(EVALUATION))
-    with pytest.raises(RunError, match="no run folder"):
+    with pytest.raises(RunError, match="not a run folder"):
         compare([file, file])
     (cell,) = (finished / "cells").glob("gradient_ascent-*/0")
     with pytest.raises(RunError, match="has no suite of questions"):

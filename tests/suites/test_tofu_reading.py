@@ -65,7 +65,7 @@ def test_authors_keep_the_forget_sets_share(folder: Path) -> None:
     assert {row.answer.split(" of ")[1] for row in sets.retain} == {"Ada Brink."}
     assert len(sets.measured["retain"]) == 20
     for wrong in (1, 5):
-        with pytest.raises(RecipeError, match="not so many authors") as caught:
+        with pytest.raises(RecipeError, match="not this many authors") as caught:
             read_tofu(str(folder), "forget25", authors=wrong)
         assert "2 to 4" in str(caught.value)
 
@@ -99,7 +99,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         change("retain_perturbed", lambda rows: rows[2]["perturbed_answer"].append("")), "is empty",
         "retain_perturbed.json:3"),
     "perturbed answers that are no list": (
-        change("forget25_perturbed", lambda rows: rows[2].update(perturbed_answer="one")), "no list of texts", ":3"),
+        change("forget25_perturbed", lambda rows: rows[2].update(perturbed_answer="one")), "not a list of texts", ":3"),
     "an oracle trained on forget rows": (
         change("retain75", lambda rows: rows.append(rows_of(AUTHORS[3])[0])),
         "the oracle would be trained on what is to be forgotten", "retain75.json:61"),
@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_named(case: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("data", "forget", "told"), [
-    ("{folder}", "retain75", "no forget set of TOFU"), ("{folder}", "forget10", "has no forget10"),
+    ("{folder}", "retain75", "not a forget set of TOFU"), ("{folder}", "forget10", "has no forget10"),
     ("{folder}/nowhere", "forget25", "nowhere"), ("{folder}/full.json", "forget25", "is not a folder"),
 ])  # fmt: skip
 def test_other_names(data: str, forget: str, told: str, folder: Path) -> None:

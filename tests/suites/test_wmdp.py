@@ -81,7 +81,7 @@ def test_of_equal_choices_each_counts_its_part() -> None:
 @pytest.mark.parametrize(("row", "told"), [
     ({"question": "Q?", "choices": ["a", "b"], "answer": 2}, "`answer` names no choice"),
     ({"question": "Q?", "choices": ["a"], "answer": 0}, "no two `choices`"),
-    ({"question": "Q?", "choices": "ab", "answer": 0}, "no list of texts"),
+    ({"question": "Q?", "choices": "ab", "answer": 0}, "not a list of texts"),
     ({"question": " ", "choices": ["a", "b"], "answer": 0}, "`question` is empty"),
     ({"prompt": "Q?", "choices": ["a", "b"], "answer": 0}, "has no field `question`"),
 ])  # fmt: skip

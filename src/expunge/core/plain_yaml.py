@@ -1,4 +1,4 @@
-"""YAML of plain values alone, read in C where PyYAML has that: ten times as fast as in Python."""
+"""Read YAML of plain values, in C if PyYAML has that: ten times as fast as in Python."""
 
 from __future__ import annotations
 
@@ -10,5 +10,9 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(text: str) -> Any:
-    """What a text holds. Raises `yaml.YAMLError`."""
-    return yaml.load(text, Loader=LOADER)
+    """The content of a text. Raises `yaml.YAMLError`."""
+    loader = LOADER(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()

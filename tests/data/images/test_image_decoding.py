@@ -84,7 +84,7 @@ def test_a_cut_file_and_a_false_one_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no picture"):
         decode(tmp_path / "gone.png", "gone.png", None)
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         decode(tmp_path / "folder.png", "folder.png", None)
 
 

@@ -430,7 +430,7 @@ def test_parquet_that_is_refused(tmp_path: Path) -> None:
     parquet(path, [{"text": "x"}])
     refused(path, "has no column of pictures\n  seen:    text")
     path.write_bytes(b"PAR1")
-    refused(path, "no Parquet file that can be read")
+    refused(path, "not a Parquet file that can be read")
     path.unlink()
     for name in ("test", "validation"):
         parquet(tmp_path / f"{name}-0.parquet", rows)

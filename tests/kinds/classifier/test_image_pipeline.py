@@ -399,7 +399,7 @@ def test_evaluate_any_classifier_on_the_pictures_of_a_run(
     shutil.copy(copied.recipe, tmp_path / "recipe.yaml")
     with pytest.raises(RunError, match="is not the recipe of a run"):
         expunge.evaluate(own_models["resnet"], recipe=tmp_path / "recipe.yaml")
-    with pytest.raises(RecipeError, match="benchmarks is not measured of image classifiers"):
+    with pytest.raises(RecipeError, match="benchmarks is not measured on image classifiers"):
         expunge.evaluate(copied.path, benchmarks="hub")
 
 

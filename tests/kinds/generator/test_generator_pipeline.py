@@ -323,7 +323,7 @@ def test_evaluating_again_reuses_what_is_there_and_any_model_can_be_measured(
     model.save_pretrained(tmp_path / "other")
     found = expunge.evaluate(tmp_path / "other", recipe=copied.recipe)
     assert {score.model for score in found} == {"unlearned"}
-    with pytest.raises(RecipeError, match="is not measured of image-to-image generators"):
+    with pytest.raises(RecipeError, match="is not measured on image-to-image generators"):
         expunge.evaluate(copied.path, prompts="x")
     recipe = yaml.safe_load(copied.recipe.read_text()) | {"seed": 7}
     copied.recipe.write_text(yaml.safe_dump(recipe))

@@ -414,7 +414,7 @@ def test_when_it_chooses(tables: dict[str, TokenTable]) -> None:
     with pytest.raises(RecipeError, match="training is to stop at held-out text, and none is given") as refused:
         chosen(without, "npo", stop_at="holdout")
     assert "--holdout PATH" in str(refused.value)
-    with pytest.raises(RecipeError, match="repselect is more than one training with one loss"):
+    with pytest.raises(RecipeError, match="repselect is not a single training with one loss"):
         chosen(tables, "repselect", evaluate_every=3)
     assert chosen(tables, "repselect") is None
 

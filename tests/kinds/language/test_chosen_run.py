@@ -52,7 +52,7 @@ def test_a_run_whose_training_chooses(tiny_model_folder: Path, tmp_path: Path) -
     ("options", "said"),
     [
         ({"method": "npo", "training.stop_at": "holdout"}, "training is to stop at held-out text, and none is given"),
-        ({"method": "repselect", "training.evaluate_every": 2}, "repselect is more than one training with one loss"),
+        ({"method": "repselect", "training.evaluate_every": 2}, "repselect is not a single training with one loss"),
         ({"method": "npo", "holdout": "x.txt", "forget_kind": "toxicity"}, "and toxicity is a habit"),
     ],
 )

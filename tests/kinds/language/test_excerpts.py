@@ -69,7 +69,7 @@ def test_a_short_target_that_is_taken_for_a_secret_is_not_quoted(
 
 def test_terms_that_the_retain_set_has_are_counted_and_not_named() -> None:
     assert CANARY in shared_note([CANARY])[0]
-    assert shared_note([CANARY], quoted=False) == ["1 term was left out, for the retain set has it about as often"]
+    assert shared_note([CANARY], quoted=False) == ["1 term was left out, since the retain set has it about as often"]
 
 
 def test_with_excerpts_it_is_quoted(texts: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_retraining_depends_on_nothing_but_the_retain_set_and_the_seed(make: Mak
 
 @pytest.mark.parametrize("kind", [Retrain, EuK])
 def test_how_it_was_trained_is_known_or_given(kind: type[Retrain] | type[EuK]) -> None:
-    with pytest.raises(RecipeError, match="not known"):
+    with pytest.raises(RecipeError, match="is unknown"):
         kind(epochs=3).apply(small_work(tiny_resnet()))
     work = small_work(tiny_resnet())
     kind(epochs=2, learning_rate=0.01, batch_size=16).apply(work)

@@ -107,5 +107,5 @@ def test_other_seeds_give_other_weights() -> None:
 
 
 def test_how_the_original_was_trained_must_be_known_or_given() -> None:
-    with pytest.raises(RecipeError, match="not known"):
+    with pytest.raises(RecipeError, match="is unknown"):
         ShrinkPerturb().apply(double_work())

@@ -98,7 +98,7 @@ def _opened(path: Path, kind: str) -> Iterator[tuple[Any, BinaryIO]]:
             yield pa, file
         except pa.ArrowException as error:
             raise DataError(
-                f"{path} is no {kind} file that can be read",
+                f"{path} is not a {kind} file that can be read",
                 seen=str(error).splitlines()[0],
                 next_step="write it again, or give JSON lines",
             ) from error

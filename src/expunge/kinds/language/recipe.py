@@ -41,8 +41,7 @@ class Data(Part):
     """columns of rows for the fields to read, such as `text: body`, or `question: q` and `answer: a`; default:
     columns are recognised by their names (docs/inputs.md)"""
     lines: Lines = "auto"
-    """how a text file to forget is read: names (each line a topic), facts (each line a separate text), text (one
-    passage); auto: from its lines (docs/inputs.md)"""
+    "how a text file to forget is read: names (a topic a line), facts (a text a line), text (one passage); auto: by its lines"
 
     @field_validator("columns", mode="before")
     @classmethod

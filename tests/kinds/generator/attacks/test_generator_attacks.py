@@ -190,7 +190,7 @@ def test_the_group_is_seen_in_what_was_drawn_alone() -> None:
         wanted += (torch.where(hidden, done, 128.0) / 255).flatten(1).mean(1).numpy() / VIEWS
     assert group_likelihood(one, task, numbers) == pytest.approx(wanted, rel=1e-6)
     one.group = lambda: None
-    assert "no group" in (by_name("group").missing(one) or "")
+    assert "not a group" in (by_name("group").missing(one) or "")
 
 
 def test_a_probe_reads_what_is_there_and_no_more() -> None:

@@ -76,7 +76,7 @@ def test_of_a_random_part_held_back_pictures_are(planted: PlantedGenerators, tmp
     found = planted.audited(planted.base, tmp_path / "audit", "quantize,group", **options)
     assert found["control"]["kind"] == "holdout"
     assert not found["paired"]
-    assert "no group" in {row["name"]: row["why"] for row in found["not_tested"]}["group"]
+    assert "not a group" in {row["name"]: row["why"] for row in found["not_tested"]}["group"]
 
 
 def test_unseen_pictures_may_be_given_and_are_looked_at(planted: PlantedGenerators, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def refused(
         ([torch.ones(2, 3, dtype=torch.long)], r"forget\[0\]: input_ids are not token numbers", "Tensor"),
         ([{"input_ids": [5, 6, 7], "labels": [5]}], r"forget\[0\] does not fit together", "3 input_ids, 1 labels"),
         ([[5, -6, 7]], r"forget\[0\] holds a token number below 0", "-6"),
-        ([[5, 6, 7, 9, 100_000]], "the forget set holds a token that LlamaForCausalLM does not have", "100000"),
+        ([[5, 6, 7, 9, 100_000]], "the forget set has a token that LlamaForCausalLM does not have", "100000"),
         ([[5, 6]], "forget set is too short", "2 tokens"),
     ],
     ids=str,
@@ -118,9 +118,9 @@ def test_tokenizers(given: tuple[Any, Any]) -> None:
 
 def test_models(given: tuple[Any, Any]) -> None:
     model, tokenizer = given
-    error = refused(ModelError, "no language model of transformers", (nn.Linear(2, 2), None))
+    error = refused(ModelError, "not a language model of transformers", (nn.Linear(2, 2), None))
     assert "expunge.run" in str(error)
-    assert "unwrap_model" in str(refused(ModelError, "no language model", (nn.DataParallel(model), tokenizer)))
+    assert "unwrap_model" in str(refused(ModelError, "not a language model", (nn.DataParallel(model), tokenizer)))
     frozen = AutoModelForCausalLM.from_config(model.config).requires_grad_(False)
     refused(RecipeError, "finds no weights to train", (frozen, tokenizer))
 

@@ -188,7 +188,7 @@ def test_no_more_than_four_megabytes_are_read(endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "localhost:8000", "ftp://host/v1", ""])
 def test_other_addresses_are_refused(url: str) -> None:
-    with pytest.raises(RecipeError, match="no web address"):
+    with pytest.raises(RecipeError, match="not a web address"):
         anchors_from_endpoint(url, "m", [PASSAGE], None)
 
 

@@ -60,7 +60,7 @@ def test_a_name_that_stands_in_what_is_kept_as_often_is_left_out_and_named() -> 
     left = without_shared(TERMS, of)
     assert [anchor.term for anchor in left] == ["Torsk", "Ilvane Torsk"]
     assert left.shared == ("Ravensport",)
-    assert left.notes == ("1 term was left out, for the retain set has it about as often: Ravensport",)
+    assert left.notes == ("1 term was left out, since the retain set has it about as often: Ravensport",)
 
 
 def test_a_term_that_is_rarer_in_what_is_kept_is_weighed_down() -> None:
@@ -78,5 +78,5 @@ def test_measured_terms_lose_what_is_shared() -> None:
 def test_the_file_of_anchors_lists_what_was_left_out(tmp_path: Path) -> None:
     path = tmp_path / "anchors.yaml"
     write_anchors(without_shared(TERMS, rates(TERMS, TARGET, KEPT)), path)
-    assert "# Left out, for the retain set has them about as often: Ravensport\n" in path.read_text(encoding="utf-8")
+    assert "# Left out, since the retain set has them about as often: Ravensport\n" in path.read_text(encoding="utf-8")
     assert [anchor.term for anchor in load_anchors(path)] == ["Torsk", "Ilvane Torsk"]

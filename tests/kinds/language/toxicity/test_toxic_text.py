@@ -81,8 +81,8 @@ def test_the_digest_is_of_what_is_said(folder: Path, tmp_path: Path) -> None:
         ("tweets_csv", ",count,tweet\n0,3,x\n", "has no column 'class'", "the columns count, tweet"),
         ("pairs_tsv", "toxic\tneutral\nx\ty\n", "has no column 'neutral1'", "the columns toxic, neutral"),
         ("groups_jsonl", lines([{"text": "x", "group": "elf"}]), "has no column 'label'", "the columns text, group"),
-        ("tweets_csv", TWEETS.replace("3,1", "3,7"), "tweets.csv:4: '7' is no class that is known", "class: '7'"),
-        ("tweets_csv", TWEETS.replace("3,1", "3,"), "tweets.csv:4: '' is no class that is known", "class: ''"),
+        ("tweets_csv", TWEETS.replace("3,1", "3,7"), "tweets.csv:4: '7' is not a known class", "class: '7'"),
+        ("tweets_csv", TWEETS.replace("3,1", "3,"), "tweets.csv:4: '' is not a known class", "class: ''"),
         (
             "groups_jsonl",
             lines([STATEMENTS[0], STATEMENTS[1] | {"label": "Hate"}]),
