@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from small_plan import config, parameters
@@ -20,10 +20,12 @@ from expunge.kinds.language.plan.devices import DEVICES, Device, find_device
 from expunge.kinds.language.plan.model import planned_model
 from expunge.kinds.language.plan.options import cheaper
 from expunge.kinds.language.plan.plan import make_plan
+from expunge.kinds.language.plan.tried import Maker
 from expunge.kinds.language.recipe import Recipe, make_recipe
 from expunge.models.source import find_model
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
+from expunge.runs.registry import make_method
 from said import Type
 
 LAYERS = 2
@@ -98,6 +100,20 @@ def test_weights_in_bfloat16_are_tried_before_an_adapter_where_they_are_stored_s
     given = make_recipe(recipe.model_dump(), {"training.weight_dtype": "bfloat16"})
     for fields in cheaper(given, True):
         make_recipe(given.model_dump(), fields)  # an adapter is suggested without it
+
+
+@pytest.mark.parametrize("fsdp", [None, "shard"])
+def test_options_are_passed_over_by_what_they_take_at_least(recipe: Recipe, fsdp: Literal["shard"] | None) -> None:
+    cards = device(1000, count=1 if fsdp is None else 2, fsdp=fsdp)
+    maker = Maker(recipe, planned_model(str(recipe.model)), make_method(recipe.method, "causal_lm"), cards)
+    given = maker.made({})
+    eight, narrow = {"training.optim": "adamw_bnb_8bit"}, {"training.weight_dtype": "bfloat16"}
+    # bytes of a weight, its gradient and two moments
+    found = [({}, 4 + 4 + 8), ({"training.gradient_checkpointing": True}, 4 + 4 + 8)]
+    found += [(eight, 4 + 4 + 2), (eight | narrow, 2 + 2 + 2)] if fsdp is None else []
+    for fields, each in found:
+        assert maker._least(given, fields) == parameters(LAYERS) * each // cards.count <= maker.made(fields).peak
+    assert maker._least(given, {"training.adapter_rank": 4}) == 0
 
 
 def test_cards_share_the_work_and_each_holds_the_model(recipe: Recipe) -> None:
