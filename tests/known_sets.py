@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from expunge.core.processes import is_first
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.signals.signal import lookup
@@ -49,9 +50,9 @@ def known_sets(
         read=None,
     )
     run_folder = RunFolder(folder)
-    return trained_sets(
-        Run(Recipe(forget="x"), run_folder if folder.is_dir() else run_folder.create()), base, method, sets
-    )
+    if is_first() and not folder.is_dir():  # another one's would sweep away what the first is writing
+        run_folder.create()
+    return trained_sets(Run(Recipe(forget="x"), run_folder), base, method, sets)
 
 
 def known_tables(method: Method, task: CausalLM, folder: Path) -> tuple[TokenTable, TokenTable]:
