@@ -54,18 +54,12 @@ def plan(
     fsdp:
         Shard weights, gradients and moments over the cards in training, as `accelerate launch --use_fsdp
         --fsdp_version 2` does (shard), and keep them in main memory until a layer is run (offload:
-        --fsdp_offload_params true). Measuring and sampling still need the whole model on one card.
+        --fsdp_offload_params true). Measuring and sampling use the parts of all cards, too.
     json:
         Print JSON instead of tables.
     """
-    import gc
-
-    gc.disable()  # what imports make stays: it is looked through once, not again and again
-    import expunge.kinds.language.plan.plan  # noqa: F401
     from expunge.api import plan as plan_
 
-    gc.enable()
-    gc.freeze()
     found = plan_(recipe, options, device=device, gpus=gpus, rate=rate, fsdp=fsdp)
     if json:
         import json as json_
