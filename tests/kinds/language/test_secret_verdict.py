@@ -63,7 +63,7 @@ def test_of_a_secret_that_the_base_does_not_know_verdict_and_report_say_so() -> 
     assert not verdict["passed"]
     words = verdict_words(verdict)
     assert words.headline == "Not known well enough to measure forgetting"
-    assert words.reason.startswith("The secret stands out in the model before no further than chance would have it")
+    assert words.reason.startswith("The model before knew the secret no better than chance")
     assert "control" not in words.reason
     assert [(row.name, row.unknown) for row in words.checks][:1] == [("Exposure of the secret", True)]
 
