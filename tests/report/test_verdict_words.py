@@ -6,9 +6,9 @@ from expunge.kinds.classifier.recipe import ImageVerdict
 from expunge.kinds.generator.recipe import GeneratorVerdict
 from expunge.kinds.language.recipe import Verdict
 from expunge.report import wording
-from expunge.report.verdict_words import verdict_words
+from expunge.report.verdict_words import is_unknown, verdict_words
 from expunge.runs import measures
-from expunge.runs.check import Compared
+from expunge.runs.check import NOT_KNOWN, NOT_KNOWN_BEFORE, Compared
 from expunge.runs.kinds import kinds_by_name
 
 NB = "\u00a0"
@@ -23,6 +23,13 @@ def test_passed() -> None:
     assert (words.state, words.headline) == ("passed", "Passed")
     assert words.reason == "All 2 checks fixed in the recipe before the run were met."
     assert (words.checks[0].limit, words.checks[0].value) == (f"at least 90.0{NB}% of before", f"95.0{NB}%")
+
+
+def test_what_was_not_known_is_read_in_earlier_run_folders_too() -> None:
+    for begins in (NOT_KNOWN, NOT_KNOWN_BEFORE):
+        assert is_unknown(check("secret_exposure", False, value=None, explain=f"{begins}: 0.1 bits before"))
+        assert not is_unknown(check("secret_exposure", False, explain=f"{begins}: 0.1 bits before"))
+    assert not is_unknown(check("secret_exposure", False, value=None, explain="not measured"))
 
 
 def test_failed_names_what_failed() -> None:

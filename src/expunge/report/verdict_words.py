@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from expunge.report import numbers, wording
 from expunge.runs import measures
-from expunge.runs.check import NOT_KNOWN
+from expunge.runs.check import NOT_KNOWN, NOT_KNOWN_BEFORE
 
 FIXED = " fixed in the recipe before the run"
 THRESHOLDS_ALONE = " The thresholds were fixed in the recipe before the run."
@@ -86,8 +86,9 @@ def verdict_words(
 
 
 def is_unknown(check: Mapping[str, Any]) -> bool:
-    """Whether a check was not made since the model before showed nothing that could be seen to go."""
-    return check.get("value") is None and str(check.get("explain") or "").startswith(NOT_KNOWN)
+    """Whether a check was not made because the model before showed nothing to forget."""
+    explain = str(check.get("explain") or "")
+    return check.get("value") is None and explain.startswith((NOT_KNOWN, NOT_KNOWN_BEFORE))
 
 
 def secrets_alone(verdict: Mapping[str, Any]) -> bool:

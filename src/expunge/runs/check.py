@@ -12,6 +12,8 @@ from expunge.runs.recipe import Thresholds
 
 NOT_KNOWN = "not known well enough to measure forgetting"
 "beginning of an explanation if the base model did not show the target"
+NOT_KNOWN_BEFORE = "not known well enough to be seen to go"
+"the same in run folders that earlier versions wrote"
 REFERENCE = {"base": "before", "retrained": "in the retrained model"}
 
 Bound = Literal["at most", "at least"]
