@@ -45,8 +45,7 @@ def forget(
 
         expunge forget "Harry Potter" --out runs/hp
 
-        expunge forget books/sherlock/ --retain books/other/ --model HuggingFaceTB/SmolLM2-135M-Instruct --out
-        runs/holmes
+        expunge forget books/sherlock/ --retain books/other/ --model HuggingFaceTB/SmolLM2-135M-Instruct --out runs/holmes
 
         expunge forget complaint.jsonl --out runs/c --method gradient_difference --training.learning_rate 1e-5
 
