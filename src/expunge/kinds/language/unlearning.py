@@ -184,7 +184,7 @@ def _watched(folder: RunFolder, probes: Sequence[Prompt]) -> list[list[int]] | N
 
 def _loss_note(figures: dict[str, Any]) -> str:
     parts = [f"{name} {figures[f'{name}_truth']:.2f}" for name in ("forget", "retain") if figures[f"{name}_truth"]]
-    return ", ".join(parts) + f", {figures['tokens_per_second']:.0f} tokens/s"
+    return ", ".join([*parts, f"{figures['tokens_per_second']:.0f} tokens/s"])
 
 
 def _digest_if_file(path: str | None) -> str | None:
