@@ -16,6 +16,7 @@ from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.task import CausalLM
 from expunge.methods.repair import Repair
 from expunge.runs.registry import make_method
+from killed_work import killed_and_resumed
 from tiny import again, ignore_log, load_task, random_blocks, write_table
 
 INNER = {"name": "gradient_difference"}
@@ -74,27 +75,11 @@ def test_it_stops_as_soon_as_it_is_close(work: LanguageWork) -> None:
     assert "nats a token of its teacher" in work.cost().stopped
 
 
-class Killed(BaseException):
-    pass
-
-
 def test_killed_anywhere_it_ends_with_the_same_bits(work: LanguageWork, tiny_model_folder: Path) -> None:
     method = Repair(**SHORT)
-    often = replace(work, training=TRAINING.model_copy(update={"probe_steps": 1, "save_seconds": 1e-6}))
-    whole = again(often, tiny_model_folder, "whole")
-    whole.carry_out(method)
-    for last in (2, 5):  # three steps unlearn, four distil
-        seen: list[int] = []
-
-        def stop(*_: Any, seen: list[int] = seen, last: int = last) -> None:
-            seen.append(1)
-            if len(seen) == last:
-                raise Killed
-
-        with pytest.raises(Killed):
-            again(often, tiny_model_folder, f"{last}", on_progress=stop).carry_out(method)
-        resumed = again(often, tiny_model_folder, f"{last}")
-        resumed.carry_out(method)
+    for whole, resumed in killed_and_resumed(
+        work, tiny_model_folder, method, (2, 5)
+    ):  # three steps unlearn, four distil
         assert resumed.cost().steps == 7
         assert all(torch.equal(value, whole.weights()[name]) for name, value in resumed.weights().items())
 

@@ -19,6 +19,7 @@ from expunge.kinds.language.task import CausalLM
 from expunge.methods.undo import UNDO, xavier
 from expunge.runs.registry import make_method
 from expunge.train.step import Step
+from killed_work import killed_and_resumed
 from tiny import again, ignore_log, load_task, random_blocks, write_table
 
 INNER = {"name": "gradient_difference"}
@@ -150,27 +151,11 @@ def test_with_an_adapter_the_method_is_trained_so_and_the_distillation_trains_th
     assert work.weights().keys() == before.keys()
 
 
-class Killed(BaseException):
-    pass
-
-
 def test_killed_anywhere_it_ends_with_the_same_bits(work: LanguageWork, tiny_model_folder: Path) -> None:
     method = UNDO(**SHORT | {"beta": 0.1})
-    often = replace(work, training=TRAINING.model_copy(update={"probe_steps": 1, "save_seconds": 1e-6}))
-    whole = again(often, tiny_model_folder, "whole")
-    whole.carry_out(method)
-    for last in (2, 3, 5, 7):  # three steps unlearn, four distil
-        told: list[int] = []
-
-        def stop(*_: Any, told: list[int] = told, last: int = last) -> None:
-            told.append(1)
-            if len(told) == last:
-                raise Killed
-
-        with pytest.raises(Killed):
-            again(often, tiny_model_folder, f"{last}", on_progress=stop).carry_out(method)
-        resumed = again(often, tiny_model_folder, f"{last}")
-        resumed.carry_out(method)
+    for whole, resumed in killed_and_resumed(
+        work, tiny_model_folder, method, (2, 3, 5, 7)
+    ):  # three steps unlearn, four distil
         assert resumed.cost().steps == 7
         assert all(torch.equal(value, whole.weights()[name]) for name, value in resumed.weights().items())
 

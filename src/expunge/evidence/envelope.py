@@ -29,8 +29,8 @@ def _library() -> Any:
 
 
 def new_key(path: Path) -> Path:
-    """Make a key pair: the private key in a file of its owner alone, the public one beside it. Returns the public one's
-    path.
+    """Make a key pair: the private key in a file that only its owner can read, the public one next to it. Returns the
+    public one's path.
 
     Raises:
         EvidenceError: a key already exists; it is never overwritten.

@@ -8,8 +8,6 @@ from expunge.runs.method import Needs
 from expunge.runs.wrapping import Wrapping
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from expunge.kinds.language.session import LanguageWork
 
 
@@ -43,11 +41,6 @@ class Repair(Wrapping):
 
     def apply(self, work: LanguageWork) -> None:
         teacher = work.frozen() if self.steps else None
-
-        def unlearned() -> dict[str, Tensor]:
-            work.carry_out(self.carried_out)
-            return work.weights()
-
-        work.put(work.cached("unlearned", unlearned))
+        self.unlearn_once(work)
         if teacher is not None:
             work.distil(teacher, self.steps, self.learning_rate, self.recovered)

@@ -48,14 +48,10 @@ class UNDO(Wrapping):
     needs: ClassVar[Needs] = Needs(retain="always", retain_labels=False, kinds=("causal_lm",))
 
     def apply(self, work: LanguageWork) -> None:
-        def unlearned() -> dict[str, Tensor]:
-            work.carry_out(self.carried_out)
-            return work.weights()
-
         if self.alpha == 0:
-            unlearned()
+            work.carry_out(self.carried_out)
             return
-        work.put(work.cached("unlearned", unlearned))
+        self.unlearn_once(work)
         teacher = work.frozen()
         work.put(self.damaged(work.weights(), work.generator("noise")))
         work.distil(teacher, self.steps, self.learning_rate, self.recovered)

@@ -17,6 +17,9 @@ from expunge.runs.registry import make_wrapped
 from expunge.train.step import LayeredTask, Loss, Step
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from expunge.kinds.language.session import LanguageWork
     from expunge.train.gradients import Gradients
 
 OUTPUTS = {"nll", "nll_and_truth", "row_nll", "example_nll", "rows", "row_values_and_truth", "hidden", "hidden_at"}
@@ -38,6 +41,15 @@ class Wrapping(Method):
     @property
     def carried_out(self) -> Method:
         return make_wrapped(self.of, type(self).__name__.lower())
+
+    def unlearn_once(self, work: LanguageWork) -> None:
+        """Carry out the other method; a resumed run reads its weights from the checkpoints."""
+
+        def unlearned() -> dict[str, Tensor]:
+            work.carry_out(self.carried_out)
+            return work.weights()
+
+        work.put(work.cached("unlearned", unlearned))
 
 
 class WrappingLoss(Wrapping):

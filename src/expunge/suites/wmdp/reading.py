@@ -94,8 +94,8 @@ def questions(data: str | None, forget: str | None, mmlu: str | None = None) -> 
 
 
 def _mmlu(asked: Files, mmlu: str | None, notes: list[str]) -> dict[str, tuple[Asked, ...]]:
-    """The split `mmlu`, from the folder or id that is named, else from that of the questions; `notes` is told of
-    none."""
+    """The split `mmlu`, from the folder or id that is named, else from that of the questions; if there is none,
+    `notes` says so."""
     own = Files(mmlu) if mmlu is not None else asked
     parts = ("all/test", "mmlu/test", "mmlu", *(("test",) if mmlu is not None else ()))
     if mmlu is None and own.first(*parts) is None:
