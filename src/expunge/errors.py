@@ -26,8 +26,8 @@ class Explained(BaseException):
     ) -> None:
         self.what, self.seen, self.allowed, self.next_step = what, seen, allowed, next_step
         parts = {"seen:": seen, "allowed:": allowed, "next:": next_step}
-        told = [f"  {name:<8} {part}" for name, part in parts.items() if part is not None]
-        super().__init__("\n".join([what, *told]))
+        lines = [f"  {name:<8} {part}" for name, part in parts.items() if part is not None]
+        super().__init__("\n".join([what, *lines]))
 
 
 class ExpungeError(Explained, Exception):

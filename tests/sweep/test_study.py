@@ -13,7 +13,7 @@ import pytest
 from expunge.errors import RunError, StorageError
 from expunge.kinds.language.recipe import Recipe
 from expunge.sweep.axes import Space, read_space
-from expunge.sweep.study import Study, Told, propose, require_optuna
+from expunge.sweep.study import Study, TrialResult, propose, require_optuna
 
 FIELDS = {"model": "m", "forget": "a.txt", "retain": "b.txt", "method": {"name": "npo"}}
 
@@ -25,11 +25,11 @@ def space(*over: str) -> Space:
 WIDE = space("method.beta=0.001..1", "training.max_steps=10..90", "training.optim=adamw_torch,adamw_bnb_8bit")
 
 
-def told(number: int, beta: float, steps: int = 50, optim: str = "adamw_torch") -> Told:
+def told(number: int, beta: float, steps: int = 50, optim: str = "adamw_torch") -> TrialResult:
     """A made-up trial that is better in both the nearer beta is to 0.1."""
     values = {"method.beta": beta, "training.max_steps": steps, "training.optim": optim}
     score = {"measure": "perplexity", "split": "forget", "value": 2.0, "low": 1.5, "high": 2.5, "n": 4, "unit": ""}
-    return Told(number, values, left=abs(beta - 0.1), damage=abs(beta - 0.1), left_by="Recall", damage_by="Perplexity",
+    return TrialResult(number, values, left=abs(beta - 0.1), damage=abs(beta - 0.1), left_by="Recall", damage_by="Perplexity",
                 left_score=score, damage_score=score, passed=True, seconds=1.5)  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_a_grid_is_gone_through_once() -> None:
     grid = space("training.max_steps=10,20", "seed=1..2")
     every = propose(grid, 0, range(4), 4, [])
     assert len(every) == 4
-    done = [Told(number, values) for number, values in enumerate(every[:3])]
+    done = [TrialResult(number, values) for number, values in enumerate(every[:3])]
     assert propose(grid, 0, [3, 4, 5], 30, done) == [every[3]]
 
 
@@ -82,7 +82,7 @@ def test_the_journal_is_json_lines_that_optuna_reads_and_no_pickle(
     study = Study(tmp_path / "study.jsonl", WIDE)
     for each in trials:
         study.tell(each)
-    assert Study(tmp_path / "study.jsonl", WIDE).told == dict(enumerate(trials))
+    assert Study(tmp_path / "study.jsonl", WIDE).results == dict(enumerate(trials))
     assert [json.loads(line)["op_code"] for line in (tmp_path / "study.jsonl").read_text().splitlines()]
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.jsonl")))
     theirs = optuna.load_study(study_name="sweep", storage=storage)
@@ -100,10 +100,10 @@ def test_a_torn_line_and_a_lock_of_a_process_that_was_killed_do_no_harm(tmp_path
     path.write_bytes(path.read_bytes()[:-30])
     (tmp_path / "study.jsonl.lock").symlink_to(path)
     again = Study(path, WIDE)
-    assert list(again.told) == [0]
+    assert list(again.results) == [0]
     assert path.read_bytes() == whole, "opening it writes nothing"
     again.tell(told(1, 0.75))
-    assert Study(path, WIDE).told[1].values["method.beta"] == 0.75
+    assert Study(path, WIDE).results[1].values["method.beta"] == 0.75
 
 
 @pytest.mark.parametrize("content", ["words\n", '{"op_code": 9}\n', "[]\n", '{"a": 1}\nb\n'])

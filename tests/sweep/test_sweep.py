@@ -18,7 +18,7 @@ from expunge.sweep import run as run_
 from expunge.sweep.axes import Space, read_space
 from expunge.sweep.report import render_sweep, sweep_table
 from expunge.sweep.run import run_sweep
-from expunge.sweep.study import Told
+from expunge.sweep.study import TrialResult
 from small import SMALL, leftovers, results, write_texts
 
 OVER = ("training.learning_rate=1e-3,1e30", "training.max_steps=2,3")
@@ -101,7 +101,7 @@ def test_a_sweep_that_was_killed_goes_on(
     out, found = swept
     done = run_.run_trial
 
-    def killed(trial: Any, show: Any = None) -> Told:
+    def killed(trial: Any, show: Any = None) -> TrialResult:
         if trial.number == 1:
             raise Interrupted("interrupted by SIGINT", next_step="resume the trial")
         return done(trial, show)
@@ -114,10 +114,10 @@ def test_a_sweep_that_was_killed_goes_on(
     assert not (tmp_path / "s/sweep.json").exists()
     asked: list[int] = []
 
-    def counted(trial: Any, show: Any = None) -> Told:
+    def counted(trial: Any, show: Any = None) -> TrialResult:
         asked.append(trial.number)
         if trial.number > 1:
-            return Told(trial.number, trial.values, failed="not made in this test")
+            return TrialResult(trial.number, trial.values, failed="not made in this test")
         return done(trial, show)
 
     monkeypatch.setattr(run_, "run_trial", counted)
@@ -133,7 +133,7 @@ def test_a_sweep_that_has_ended_is_read_again(
 ) -> None:
     out, found = swept
 
-    def never(trial: Any, show: Any = None) -> Told:
+    def never(trial: Any, show: Any = None) -> TrialResult:
         raise AssertionError("it was made already")
 
     monkeypatch.setattr(run_, "run_trial", never)

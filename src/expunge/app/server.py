@@ -127,9 +127,9 @@ class Site:
         sent = ""
         while not await request.is_disconnected():
             row = await run_in_threadpool(self.listing.row, folder)
-            told = await run_in_threadpool(progress_of, folder)
-            told |= {"state": row.state, "printed": self.jobs.printed(row.name), "ended": self.jobs.ended(row.name)}
-            text = json.dumps(told)
+            progress = await run_in_threadpool(progress_of, folder)
+            progress |= {"state": row.state, "printed": self.jobs.printed(row.name), "ended": self.jobs.ended(row.name)}
+            text = json.dumps(progress)
             if text != sent:
                 sent = text
                 yield f"data: {text}\n\n"

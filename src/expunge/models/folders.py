@@ -1,4 +1,4 @@
-"""The folder of a model by its name, before anything of it is loaded: told without torch if there is none."""
+"""The folder of a model by its name, before anything of it is loaded: checked without torch."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from expunge.runs.kinds import kinds_by_name, kinds_of, task_of
 from expunge.runs.plugins import entry_points, reference
 from expunge.runs.recipe import BaseRecipe
 
-if TYPE_CHECKING:  # it imports torch, and a misspelt name is told before
+if TYPE_CHECKING:  # it imports torch, and a misspelt name is reported before
     from expunge.runs.method import Method
 
 NO_METHODS = {"encoder_training", "image_method"}

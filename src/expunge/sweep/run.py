@@ -25,7 +25,7 @@ from expunge.runs.versions import versions
 from expunge.suites.challenge.jobs import require_ray, run_jobs
 from expunge.sweep.axes import Space
 from expunge.sweep.report import SWEEP, points_of, render_sweep, setting
-from expunge.sweep.study import Study, Told, propose, require_optuna
+from expunge.sweep.study import Study, TrialResult, propose, require_optuna
 from expunge.sweep.trials import TRIALS, Trial, give, run_trial, take
 
 STUDY = "study.jsonl"
@@ -77,20 +77,20 @@ def run_sweep(
             storage.remove_leftovers(folder.path, rf"{BEST}|sweep\.json")
             study = Study(folder.path / STUDY, space)
             for numbers in _batches(trials, together):
-                before = [told for number, told in sorted(study.told.items()) if number < numbers[0]]
+                before = [result for number, result in sorted(study.results.items()) if number < numbers[0]]
                 chosen = propose(space, base.seed, numbers, trials, before)
                 missing = [
                     Trial(number, values, space, str(folder.path.resolve()), os.getcwd())
                     for number, values in zip(numbers, chosen, strict=False)
-                    if number not in study.told
+                    if number not in study.results
                 ]
                 for trial in missing:
                     give(folder.stages, trial)
-                for trial, told in _made(missing, together, ray, show, trials):
+                for trial, result in _made(missing, together, ray, show, trials):
                     take(trial, folder.stages)
-                    study.tell(told)
-                    folder.log("trial", **told.row())
-            found = _written(folder, space, [study.told[number] for number in sorted(study.told)])
+                    study.tell(result)
+                    folder.log("trial", **result.row())
+            found = _written(folder, space, [study.results[number] for number in sorted(study.results)])
     except Interrupted as error:  # of a trial: the sweep is to be run again
         raise Interrupted(error.what, next_step=again) from None
     finally:
@@ -107,7 +107,7 @@ def _batches(trials: int, together: int) -> Iterator[range]:
 
 def _made(
     missing: Sequence[Trial], together: int, ray: bool, show: Silent, trials: int
-) -> Iterator[tuple[Trial, Told]]:
+) -> Iterator[tuple[Trial, TrialResult]]:
     if ray or (together > 1 and len(missing) > 1):
         for trial in missing:
             show.stage(_title(trial, trials))
@@ -137,9 +137,9 @@ class _Within(Silent):
         self.show.update(share, f"{self.title} {note}".strip())
 
 
-def _written(folder: RunFolder, space: Space, told: Sequence[Told]) -> dict[str, Any]:
+def _written(folder: RunFolder, space: Space, results: Sequence[TrialResult]) -> dict[str, Any]:
     """Write `sweep.json`, the recipes on the front, and the page; return the content of the first."""
-    rows = [{"name": one.name, **one.row(), "run": f"{TRIALS}/{one.number:03d}"} for one in told]
+    rows = [{"name": one.name, **one.row(), "run": f"{TRIALS}/{one.number:03d}"} for one in results]
     points = points_of(rows)
     best = {name: f"{BEST}/{name.replace(' ', '-')}.yaml" for name in on_front(points)}
     runs = {row["name"]: folder.path / str(row["run"]) for row in rows}

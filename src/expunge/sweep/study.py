@@ -20,7 +20,7 @@ AGAIN = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TrialResult:
     """What came of a trial.
 
     Attributes:
@@ -87,7 +87,9 @@ class Study:
                     self._study = optuna.create_study(
                         study_name=NAME, storage=storage, directions=["minimize", "minimize"]
                     )
-                self.told = {told.number: told for told in map(_told, self._study.get_trials(deepcopy=False))}
+                self.results = {
+                    result.number: result for result in map(_result, self._study.get_trials(deepcopy=False))
+                }
             except (ValueError, KeyError, TypeError, AssertionError) as error:
                 raise StorageError(
                     f"{path} is not a journal of a sweep, or was changed",
@@ -95,27 +97,29 @@ class Study:
                     next_step="delete that file and run the same command again: the results of the trials still exist",
                 ) from error
 
-    def tell(self, told: Told) -> None:
+    def tell(self, result: TrialResult) -> None:
         """Record the result of a trial; it is on the disk when this returns."""
         import optuna
 
         with _quiet():
             self._study.add_trial(
                 optuna.trial.create_trial(
-                    state=optuna.trial.TrialState.FAIL if told.failed else optuna.trial.TrialState.COMPLETE,
-                    values=None if told.failed else [told.left, told.damage],
-                    params=told.values,
-                    distributions=_distributions(self.space.active(told.values)),
-                    user_attrs={"number": told.number, **{name: getattr(told, name) for name in NOTED}},
+                    state=optuna.trial.TrialState.FAIL if result.failed else optuna.trial.TrialState.COMPLETE,
+                    values=None if result.failed else [result.left, result.damage],
+                    params=result.values,
+                    distributions=_distributions(self.space.active(result.values)),
+                    user_attrs={"number": result.number, **{name: getattr(result, name) for name in NOTED}},
                 )
             )
-        self.told[told.number] = told
+        self.results[result.number] = result
 
 
-NOTED = [each.name for each in fields(Told) if each.name not in ("number", "values", "left", "damage")]
+NOTED = [each.name for each in fields(TrialResult) if each.name not in ("number", "values", "left", "damage")]
 
 
-def propose(space: Space, seed: int, numbers: Sequence[int], trials: int, told: Sequence[Told]) -> list[dict[str, Any]]:
+def propose(
+    space: Space, seed: int, numbers: Sequence[int], trials: int, results: Sequence[TrialResult]
+) -> list[dict[str, Any]]:
     """What trials that run at the same time try.
 
     The same at every call with equal arguments, so that a killed sweep continues as if it had not been. Where all is
@@ -125,19 +129,19 @@ def propose(space: Space, seed: int, numbers: Sequence[int], trials: int, told: 
     Args:
         numbers: of the trials, without a gap.
         trials: that are wanted in all.
-        told: results of the trials before `numbers[0]`, to be reported to Optuna (its `tell`).
+        results: of the trials before `numbers[0]`, to be reported to Optuna (its `tell`).
 
     Returns:
         The values of each; fewer than `numbers` if no combination is left.
     """
-    before = [one.values for one in told]
+    before = [one.values for one in results]
     if (grid := space.combinations(trials)) is not None:
         return [values for values in grid if values not in before][: len(numbers)]
     import optuna
 
     with _quiet():
         study = optuna.create_study(directions=["minimize", "minimize"])
-        for one in told:
+        for one in results:
             if not one.failed:
                 study.add_trial(
                     optuna.trial.create_trial(
@@ -189,10 +193,10 @@ def _distributions(axes: Sequence[Axis]) -> dict[str, Any]:
     return found
 
 
-def _told(trial: Any) -> Told:
+def _result(trial: Any) -> TrialResult:
     noted: Mapping[str, Any] = trial.user_attrs
     left, damage = (None, None) if noted["failed"] else trial.values
-    return Told(
+    return TrialResult(
         number=int(noted["number"]),
         values=dict(trial.params),
         left=left,

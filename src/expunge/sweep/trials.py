@@ -31,7 +31,7 @@ from expunge.report.front import point
 from expunge.report.scores_table import rows
 from expunge.runs.folder import RunFolder
 from expunge.sweep.axes import Space
-from expunge.sweep.study import Told
+from expunge.sweep.study import TrialResult
 
 TRIALS = "trials"
 OF_ONE_TRIAL = "unlearned"
@@ -64,7 +64,7 @@ class Trial:
         return hash((self.folder, self.number))
 
 
-def run_trial(trial: Trial, show: Silent | None = None) -> Told:
+def run_trial(trial: Trial, show: Silent | None = None) -> TrialResult:
     """Run or resume a trial; return its position, or why it failed.
 
     A trial fails if its settings do: they do not fit the data or the model, training diverged or changed nothing, or
@@ -80,27 +80,27 @@ def run_trial(trial: Trial, show: Silent | None = None) -> Told:
             spine.run(trial.space.recipe(trial.values), folder.path, show)
         return standing(trial.number, trial.values, folder)
     except (DivergedError, UnchangedError, RecipeError) as error:
-        return Told(trial.number, trial.values, failed=reason(error))
+        return TrialResult(trial.number, trial.values, failed=reason(error))
     except (DataError, ModelError) as error:
         if trial.number == 0:
             raise
-        return Told(trial.number, trial.values, failed=reason(error))
+        return TrialResult(trial.number, trial.values, failed=reason(error))
     except RunError as error:
         if not isinstance(error.__cause__, MemoryError | RuntimeError):  # as `core.memory.out_of_memory` explains them
             raise
-        return Told(trial.number, trial.values, failed=reason(error))
+        return TrialResult(trial.number, trial.values, failed=reason(error))
     except (ExpungeError, OSError):
         raise
     except Exception as error:
         folder.log("trial_failed", traceback=traceback.format_exc())
-        return Told(trial.number, trial.values, failed=f"{type(error).__name__}: {first_line(error)}")
+        return TrialResult(trial.number, trial.values, failed=f"{type(error).__name__}: {first_line(error)}")
 
 
 def reason(error: Explained) -> str:
     return error.what if error.seen is None else f"{error.what} (seen: {error.seen})"
 
 
-def standing(number: int, values: Mapping[str, Any], folder: RunFolder) -> Told:
+def standing(number: int, values: Mapping[str, Any], folder: RunFolder) -> TrialResult:
     """The position of a finished run in forgetting and damage, on the axes of `expunge compare`."""
     run = read_contents(folder)
     found = point(run.scores)
@@ -112,14 +112,16 @@ def standing(number: int, values: Mapping[str, Any], folder: RunFolder) -> Told:
                 allowed="a measure of forgetting that is above zero for the base model, and a measure of the retain set",
                 next_step="look at the recipe's evaluation; expunge report of that run lists what was measured",
             )
-        return Told(number, dict(values), failed="no measure of forgetting and of utility was taken before and after")
+        return TrialResult(
+            number, dict(values), failed="no measure of forgetting and of utility was taken before and after"
+        )
     after = {row.label: row.by_model["unlearned"] for row in rows(run.scores) if "unlearned" in row.by_model}
 
     def score(label: str) -> dict[str, Any]:
         one = after[label]
         return {name: getattr(one, name) for name in ("measure", "split", "value", "low", "high", "n", "unit")}
 
-    return Told(
+    return TrialResult(
         number,
         dict(values),
         left=found.left,

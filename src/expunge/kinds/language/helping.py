@@ -14,7 +14,7 @@ from expunge.core.processes import ENDS, JOBS
 from expunge.kinds.language.lazy import GIVEN, HELD, LazyModel
 from expunge.kinds.language.measures.token_trees import scored_here
 from expunge.kinds.language.sampling import continue_batches
-from expunge.kinds.language.scoring import masses, scored, told
+from expunge.kinds.language.scoring import from_arrays, masses, scored
 from expunge.kinds.language.signals import reference_nll, retain_labels, surprise  # noqa: F401 - functions of batches
 from expunge.kinds.language.signals.divided import own_batches, own_blocks
 from expunge.kinds.language.task import CausalLM
@@ -90,7 +90,7 @@ def _continuations(task: CausalLM, about: Any, own: Sequence[int]) -> list[Any]:
 
 
 def _scores(task: CausalLM, about: Any, own: Sequence[int]) -> list[Any]:
-    return scored(task, [told(about[0][number]) for number in own])
+    return scored(task, [from_arrays(about[0][number]) for number in own])
 
 
 def _masses(task: CausalLM, about: Any, own: Sequence[int]) -> list[Any]:

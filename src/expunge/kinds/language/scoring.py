@@ -29,7 +29,7 @@ def token_scores(
     def own(numbers: Sequence[int]) -> list[Any]:
         return scored(task, [batches[number] for number in numbers], on_progress)
 
-    made = task.shared("scores", lambda: [[as_told(batch) for batch in batches]], len(batches), own)
+    made = task.shared("scores", lambda: [[to_arrays(batch) for batch in batches]], len(batches), own)
     return [
         (torch.tensor(log_p, dtype=torch.float32), torch.tensor(greedy, dtype=torch.bool))
         for batch in made
@@ -48,12 +48,12 @@ def scored(
     return found
 
 
-def as_told(batch: Batch) -> list[np.ndarray]:
+def to_arrays(batch: Batch) -> list[np.ndarray]:
     """The tokens and labels of a batch, to send to other processes."""
     return [each.cpu().numpy().astype(np.int32) for each in (batch.ids, batch.labels, batch.lengths)]
 
 
-def told(content: Sequence[np.ndarray]) -> Batch:
+def from_arrays(content: Sequence[np.ndarray]) -> Batch:
     """A batch made of the parts that another process sent."""
     ids, labels, lengths = (torch.from_numpy(each).long() for each in content)
     return Batch(ids=ids, labels=labels, lengths=lengths, normaliser=1.0)

@@ -65,20 +65,20 @@ def read_document_file(form: str, path: Path, notes: Notes) -> Iterator[Document
     Raises:
         DataError: damaged, encrypted, too large, or without text; what `open_file` raises.
     """
-    text, told = _said(form, path)
-    for each in told:
+    text, remarks = _said(form, path)
+    for each in remarks:
         notes.file(each, path)
     yield from documents_of([text], str(path), None)
 
 
 def _read(form: str, path: Path) -> Said:
     content = read_bytes(path, "split it, or give its text as .txt", MOST, text=False)
-    text, told = FORMS[form](content, path)
+    text, remarks = FORMS[form](content, path)
     if not text.strip():
         raise DataError(
             f"{path} has no text", seen="pictures or empty paragraphs alone", next_step="give its text as .txt"
         )
-    return normalise_newlines(text), told
+    return normalise_newlines(text), remarks
 
 
 def _said(form: str, path: Path) -> Said:

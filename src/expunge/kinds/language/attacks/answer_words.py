@@ -15,9 +15,9 @@ def words(text: str) -> set[str]:
 
 def new_part(answer: str, question: str) -> tuple[int, int]:
     """(begin, end) in characters of the longest run of words in an answer that its question does not contain."""
-    told, runs, open_ = words(question), [(0, 0)], False
+    asked, runs, open_ = words(question), [(0, 0)], False
     for found in re.finditer(r"[^\W_]+", answer):
-        if found[0].casefold() in told:
+        if found[0].casefold() in asked:
             open_ = False
         elif open_:
             runs[-1] = (runs[-1][0], found.end())

@@ -159,15 +159,15 @@ def options(facts: Sequence[Fact]) -> dict[int, list[str]]:
             begin, end = new_part(fact.answer, fact.question)
             short[number] = fact.answer[begin:end]
     asked = {number: words(facts[number].question or "") for number in short}
-    told = {number: words(text) for number, text in short.items()}
+    words_of = {number: words(text) for number, text in short.items()}
     found = {}
     for number, own in short.items():
         near = sorted(
             (other for other in short if other != number),
             key=lambda other: (-_likeness(asked[number], asked[other]), other),
         )
-        others = list(dict.fromkeys(short[other] for other in near if told[other] - told[number]))
-        if told[number] and len(others) >= len(LETTERS) - 1:
+        others = list(dict.fromkeys(short[other] for other in near if words_of[other] - words_of[number]))
+        if words_of[number] and len(others) >= len(LETTERS) - 1:
             found[number] = [own, *others[: len(LETTERS) - 1]]
     return found
 

@@ -28,8 +28,8 @@ def usable(written: str, question: str, answer: str) -> str | None:
     """The first line of the output, if it is another question and reveals nothing of the answer."""
     line = next((line.strip().strip('"*') for line in written.splitlines() if line.strip()), "")
     begin, end = new_part(answer, question)
-    told = _revealing(answer[begin:end]) & words(line)
-    if not words(line) or words(line) == words(question) or told or not words(line) & words(question):
+    reveals = _revealing(answer[begin:end]) & words(line)
+    if not words(line) or words(line) == words(question) or reveals or not words(line) & words(question):
         return None
     return line
 

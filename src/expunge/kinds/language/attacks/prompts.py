@@ -93,8 +93,8 @@ def forms(side: Side) -> list[tuple[str, list[Row]]]:
     for template in side.settings.templates:
         found.append((f"as {template[:40]!r}", [made.filled(fact, template) for fact in every]))
     others = [examples(side, number) for number in range(len(every))]
-    told = [made.inserted(f, at, text) for f, text in zip(every, others, strict=True)]
-    found.append(("after other facts", told))
+    after_others = [made.inserted(f, at, text) for f, text in zip(every, others, strict=True)]
+    found.append(("after other facts", after_others))
     return found
 
 

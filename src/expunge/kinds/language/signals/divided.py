@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from expunge.core import processes
-from expunge.kinds.language.scoring import as_told, told
+from expunge.kinds.language.scoring import from_arrays, to_arrays
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.train.step import Batch
 
@@ -73,7 +73,7 @@ def _of_batches(
         return [OF_BATCHES[job](task, batches[number], groups[number], *more) for number in numbers]
 
     def about() -> list[Any]:
-        return [job, [as_told(batch) for batch in batches], groups, more]
+        return [job, [to_arrays(batch) for batch in batches], groups, more]
 
     return task.shared("batches", about, len(batches), own)
 
@@ -81,7 +81,7 @@ def _of_batches(
 def own_batches(task: CausalLM, about: Sequence[Any], own: Sequence[int]) -> list[Any]:
     """This process's part of the work of `by_batch`."""
     job, batches, groups, more = about
-    return [OF_BATCHES[job](task, told(batches[number]), groups[number], *more) for number in own]
+    return [OF_BATCHES[job](task, from_arrays(batches[number]), groups[number], *more) for number in own]
 
 
 def by_group(groups: Iterable[list[G]], make: Callable[[list[G]], M]) -> Iterator[tuple[list[G], M]]:
