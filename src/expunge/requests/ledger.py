@@ -14,7 +14,7 @@ from expunge.core import storage
 from expunge.errors import RecipeError, RunError
 from expunge.requests import chain, private
 from expunge.requests.chain import Chain, Event
-from expunge.requests.order import refuse_fork, refuse_late_end
+from expunge.requests.order import note_returned, refuse_fork, refuse_late_end
 from expunge.requests.private import Private, salted, salted_file
 from expunge.requests.states import (
     MONTHS,
@@ -250,6 +250,8 @@ class Ledger:
                 refuse_late_end(self.chain, kind, numbers, body)
             for each in found:
                 self.chain.append(kind, each.number, body)
+            if kind == "passed":
+                note_returned(self.chain, body)
 
     def reopen(self, number: int, reason: str) -> list[int]:
         """Give up the run of a request that cannot continue: all its requests are open again; return them."""
