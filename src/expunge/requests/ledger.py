@@ -340,9 +340,9 @@ def _words(text: str) -> str:
     return " ".join(text.split())
 
 
-def soon(days: int) -> date:
-    """The day this many days from today. Raises `RecipeError` if there is no such day."""
+def soon(days: int, option: str = "--within") -> date:
+    """The day this many days from today. Raises `RecipeError` that names the option if there is no such day."""
     try:
         return date.today() + timedelta(days=days)
     except OverflowError as error:
-        raise RecipeError("--within does not give a date", seen=f"{days} days", allowed="a number of days") from error
+        raise RecipeError(f"{option} does not give a date", seen=f"{days} days", allowed="a number of days") from error

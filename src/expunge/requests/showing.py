@@ -83,4 +83,4 @@ def summary(found: Sequence[Mapping[str, Any]]) -> str:
 def texts_left(ledger: Ledger, number: int) -> list[Path]:
     """Existing parts of the folders of a request's runs that contain the forgotten text."""
     runs = [RunFolder(each.content["run"]) for each in ledger.events_of(number) if each.kind == "started"]
-    return [place for run in runs for place in (run.stages, run.anchors) if place.exists()]
+    return [place for run in runs for place in (run.stages, run.anchors, run.answers, run.toxicity) if place.exists()]
