@@ -140,7 +140,11 @@ def evaluate_run(recipe: BaseRecipe, folder: RunFolder, show: Silent | None = No
 
 
 def measure_again(
-    recipe: BaseRecipe, folder: RunFolder, wanted: Collection[tuple[str, str]], show: Silent | None = None
+    recipe: BaseRecipe,
+    folder: RunFolder,
+    wanted: Collection[tuple[str, str]],
+    show: Silent | None = None,
+    model: str | None = None,
 ) -> list[Score]:
     """Scores of a finished run's model from its saved weights, on the run's data; nothing is written to the folder.
 
@@ -148,12 +152,13 @@ def measure_again(
 
     Args:
         wanted: (measure, split) of the scores; there may be more in what is returned.
+        model: another model to measure on the run's data.
 
     Raises:
         RunError: the run is not finished, or its model, its data or its recipe were changed since.
     """
     found = unlearned_model(folder)
-    if found is None:
+    if found is None and model is None:
         raise RunError(
             f"{folder.path} has no unlearned model, or one that was changed since",
             next_step="run the command that started it again, to the end",
@@ -168,8 +173,8 @@ def measure_again(
             if path.exists():
                 (aside.path / path.name).symlink_to(path.resolve())
         with at_work(recipe, aside, show, "run the same command again: it starts again") as (_, story):
-            story.reread(found[1])
-            return story.scores_again(str(folder.model), wanted)
+            story.reread(None if found is None else found[1])
+            return story.scores_again(model or str(folder.model), wanted)
 
 
 def sampled_findings(folder: RunFolder, number: int, show: Silent | None = None) -> list[Finding]:

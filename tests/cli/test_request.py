@@ -54,6 +54,9 @@ def test_a_request_without_files_does_not_hold_up_those_that_are_due(typed: Type
     said, last = out.splitlines()
     assert said.startswith("R000001: names no files, and is not run")
     assert last == "nothing to run"
+    command = ("request", "run", "--all-due", "--recipe", "whos_harry_potter")
+    assert json.loads(typed(*command, "--json")[1]) == {"runs": [], "not_run": ["R000001"]}
+    assert typed(*command, "--quiet") == (0, "", "")
 
 
 def test_a_run_is_signed_and_checked(typed: Type, tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -82,6 +82,29 @@ def test_a_file_shows_a_stage_when_it_begins_and_its_time_when_it_ends(capsys: p
     assert re.fullmatch(r"\na remark\ntraining +\d+\.\d s\n", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    ("share", "seconds", "line"),
+    [
+        (0.25, 40.0, "  training: 25%, about 2 min left step 1/4"),
+        (0.5, 40.0, "  training: 50%, about 40 s left step 1/4"),
+        (0.002, 40.0, "  training: 0%, about 5.5 h left step 1/4"),
+        (0.0, 40.0, "  training: 0% step 1/4"),
+        (1.0, 40.0, "  training: 100%, about 0 s left step 1/4"),
+    ],
+)
+def test_a_file_shows_how_long_a_stage_still_takes(
+    share: float, seconds: float, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show, now = Live(), 1000.0
+    monkeypatch.setattr("expunge.core.progress.time.monotonic", lambda: now)
+    show.stage("training")
+    now += seconds
+    show.update(share, "step 1/4")
+    show.update(share, "step 1/4")  # too soon for another line
+    assert capsys.readouterr().err.splitlines()[1:] == [line]
+    show.close()
+
+
 @pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
 def test_an_error_is_shown_and_never_obeyed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -80,7 +80,7 @@ def test_a_changed_score_is_named(finished: RunFolder, tmp_path: Path, capsys: p
     folder = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
     rows = json.loads(folder.scores.read_text())
     changed = next(row for row in rows if (row["measure"], row["model"]) == ("perplexity", "unlearned"))
-    changed["value"] *= 1.01
+    changed["value"] *= 1.03  # more than rounding, in bfloat16 too
     folder.scores.write_text(json.dumps(rows))
     words = ("verify", str(folder.path), "--sample", str(WANTED), "--quiet")
     assert app(list(words), exit_on_error=False, result_action="return_value") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from expunge.core import storage
 from expunge.core.printed import WORDS, Printed, print_json
@@ -23,20 +24,24 @@ def print_summary(folder: RunFolder, printed: Printed = WORDS) -> int:
         return 0
     if not (printed.json or printed.quiet):
         _print_tables(folder)
-    record = storage.read_json(folder.record)
+    found = summary_row(folder)
     if printed.json:
-        print_json(
-            {
-                "run": str(folder.path),
-                "verdict": record["verdict"],
-                "warnings": record.get("warnings") or [],
-                "scores": storage.read_json(folder.scores),
-                "cost": record["cost"],
-                "report": str(folder.report),
-                "model": str(folder.model),
-            }
-        )
-    return 0 if record["verdict"]["passed"] else 3
+        print_json(found)
+    return 0 if found["verdict"]["passed"] else 3
+
+
+def summary_row(folder: RunFolder) -> dict[str, Any]:
+    """A finished run's results, as JSON."""
+    record = storage.read_json(folder.record)
+    return {
+        "run": str(folder.path),
+        "verdict": record["verdict"],
+        "warnings": record.get("warnings") or [],
+        "scores": storage.read_json(folder.scores),
+        "cost": record["cost"],
+        "report": str(folder.report),
+        "model": str(folder.model),
+    }
 
 
 def _print_tables(folder: RunFolder) -> None:

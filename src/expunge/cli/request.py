@@ -273,6 +273,44 @@ def check(*, head: str | None = None, ledger: Place = LEDGER) -> int:
     return 1 if found else 0
 
 
+@request.command
+def stored(*, days: int = 30, json: bool = False, ledger: Place = LEDGER) -> int:
+    """List answered requests of which something is still stored after some days. Exit code 3 if there is one.
+
+    Stored are who asked and where the files lie (`close` deletes both), and the text in the folders of runs.
+
+    For example:
+
+        expunge request stored --days 30
+
+    Parameters
+    ----------
+    days:
+        Days since the request passed or was refused that are allowed.
+    json:
+        Print JSON.
+    """
+    from expunge.requests.ledger import soon
+    from expunge.requests.stored import stored_since
+
+    with opened(ledger) as book:
+        found = stored_since(book, soon(-days, "--days"))
+    if json:
+        import json as json_
+
+        print(json_.dumps([each.row() for each in found], indent=1, ensure_ascii=False))
+    else:
+        from expunge.core.safe_text import clean
+
+        for each in found:
+            print(f"{each.name}  {each.state} since {each.since}, and still stored:")
+            for place in each.places:
+                print(clean(f"  {place}"))
+        if not found:
+            print(f"nothing is stored of requests answered {days} days ago or earlier")
+    return 3 if found else 0
+
+
 def _say(made: Request) -> int:
     print(f"{made.name}  {made.state}, due {made.due}")
     return 0

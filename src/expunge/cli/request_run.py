@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from expunge.cli.ledger import LEDGER, Place, number, opened
+from expunge.core.printed import WORDS, Printed
 
 
 def run_requests(
@@ -18,6 +19,7 @@ def run_requests(
     pool: Annotated[bool, Parameter(negative="--one-by-one")] = True,
     out: Path = Path("runs"),
     ledger: Place = LEDGER,
+    printed: Printed = WORDS,
 ) -> int:
     """Run requests: make the model forget what they name. Interrupted runs are resumed first.
 
@@ -27,8 +29,9 @@ def run_requests(
 
         expunge request run R12 R13 --one-by-one --recipe whos_harry_potter --retain PATH
 
-    A run starts from the newest model that passed, or from --model if none did. Fields of the recipe are given as
-    for `expunge run`. Exit code 3: a verdict failed.
+    A run starts from the newest model that passed, or from --model if none did. Its own model, if it passes, is
+    measured on the texts of the requests before it, too. Fields of the recipe are given as for `expunge run`. Exit
+    code 3: a verdict failed, or an earlier request came back.
 
     Parameters
     ----------
@@ -45,10 +48,11 @@ def run_requests(
     out:
         The folder of the run folders.
     """
-    from expunge.cli.console import print_summary
-    from expunge.core.progress import Live
+    from expunge.cli.console import print_summary, summary_row
+    from expunge.core.printed import print_json
     from expunge.errors import RecipeError
     from expunge.requests.ledger import soon
+    from expunge.requests.showing import summary
     from expunge.requests.states import name_of
     from expunge.requests.work import batches, nameless, run_batch
     from expunge.runs.kinds import recipe_class
@@ -59,21 +63,30 @@ def run_requests(
     overrides = read_overrides(words[first:], recipe_class(recipe))
     if all_due == bool(numbers):
         raise RecipeError("give the requests to run", allowed="ids, or --all-due")
-    codes = []
+    codes, rows = [], []
+    words_wanted = not (printed.json or printed.quiet)
     with opened(ledger) as book:
         wanted = book.due_by(soon(within)) if all_due else book.requests(sorted(set(numbers)))
-        if all_due:
-            left = nameless(book, wanted)
-            for empty in left:
-                print(
-                    f"{empty.name}: names no files, and is not run (refuse it, or add one with the files and close it)"
-                )
-            wanted = [each for each in wanted if each not in left]
-        planned = batches(book, wanted, pool)
+        left = nameless(book, wanted) if all_due else []
+        for empty in left if words_wanted else ():
+            print(f"{empty.name}: names no files, and is not run (refuse it, or add one with the files and close it)")
+        planned = batches(book, [each for each in wanted if each not in left], pool)
         for each in planned:
             folder = each.begun or out / each.name
-            print(f"{', '.join(map(name_of, each.numbers))}: {'resuming' if each.begun else 'running'} in {folder}")
-            codes.append(print_summary(run_batch(book, each, recipe, overrides, out, Live())))
-    if not planned:
+            names = [name_of(number) for number in each.numbers]
+            if words_wanted:
+                print(f"{', '.join(names)}: {'resuming' if each.begun else 'running'} in {folder}")
+            made = run_batch(book, each, recipe, overrides, out, printed.show())
+            found = summary_row(made)
+            passed = found["verdict"]["passed"]
+            earlier = (book.last(each.numbers[0], "passed") or {}).get("earlier", []) if passed else []
+            codes.append(0 if passed and not any(run["back"] for run in earlier) else 3)
+            rows.append({"requests": names, **found, "earlier": earlier})
+            if words_wanted:
+                print_summary(made)
+                print(summary(earlier) or "no earlier request on this model to measure")
+    if printed.json:
+        print_json({"runs": rows, "not_run": [each.name for each in left]})
+    elif not planned and not printed.quiet:
         print("nothing to run")
     return max(codes, default=0)

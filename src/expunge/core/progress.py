@@ -20,7 +20,7 @@ class Silent:
 
 
 class Live(Silent):
-    """A bar per stage on a terminal; in a file a plain line at the beginning of a stage, and one every 30 s."""
+    """A bar per stage on a terminal; in a file a line at the beginning of a stage, and one every 30 s with the time left."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -64,7 +64,12 @@ class Live(Silent):
         self.bar.update(self.task, completed=min(1.0, share), note=clean(note))
         if not self.console.is_terminal and time.monotonic() - self.said > 30:
             self.said = time.monotonic()
-            self.say(f"  {self.title}: {share:.0%} {note}")
+            left = f", about {_words(rest)} left" if (rest := self._left(share)) is not None else ""
+            self.say(f"  {self.title}: {share:.0%}{left} {note}".rstrip())
+
+    def _left(self, share: float) -> float | None:
+        """Seconds that the rest of the stage takes at its speed so far; None at its beginning."""
+        return None if share <= 0 else (time.monotonic() - self.started) * max(0.0, 1 - share) / share
 
     def say(self, text: str) -> None:
         if self.begun:
@@ -80,3 +85,10 @@ class Live(Silent):
         self._finish()
         self.bar.update(self.task, visible=False)
         self.bar.stop()
+
+
+def _words(seconds: float) -> str:
+    """40 s, 12 min, 3.5 h"""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -14,7 +14,7 @@ from expunge.core import storage
 from expunge.errors import RecipeError, RunError
 from expunge.requests import chain, private
 from expunge.requests.chain import Chain, Event
-from expunge.requests.order import refuse_fork, refuse_late_end
+from expunge.requests.order import note_returned, refuse_fork, refuse_late_end
 from expunge.requests.private import Private, salted, salted_file
 from expunge.requests.states import (
     MONTHS,
@@ -250,6 +250,8 @@ class Ledger:
                 refuse_late_end(self.chain, kind, numbers, body)
             for each in found:
                 self.chain.append(kind, each.number, body)
+            if kind == "passed":
+                note_returned(self.chain, body)
 
     def reopen(self, number: int, reason: str) -> list[int]:
         """Give up the run of a request that cannot continue: all its requests are open again; return them."""
@@ -338,9 +340,9 @@ def _words(text: str) -> str:
     return " ".join(text.split())
 
 
-def soon(days: int) -> date:
-    """The day this many days from today. Raises `RecipeError` if there is no such day."""
+def soon(days: int, option: str = "--within") -> date:
+    """The day this many days from today. Raises `RecipeError` that names the option if there is no such day."""
     try:
         return date.today() + timedelta(days=days)
     except OverflowError as error:
-        raise RecipeError("--within does not give a date", seen=f"{days} days", allowed="a number of days") from error
+        raise RecipeError(f"{option} does not give a date", seen=f"{days} days", allowed="a number of days") from error

@@ -41,13 +41,19 @@ def ancestors(parents: Mapping[str, str], model: str) -> list[str]:
 
 
 def forgot(ledger: Ledger, number: int) -> set[str]:
-    """Models that have forgotten a request: that of its last run, if it passed, and all that came from it."""
-    passed = ledger.last(number, "passed")
+    """Models that have forgotten a request: that of its last run, if it passed, and all that came from it, except a
+    model in which it came back, and those that came from that one."""
+    events = ledger.events_of(number)
+    passed = next((each for each in reversed(events) if each.kind == "passed"), None)
     if passed is None:
         return set()
     parents = lineage(ledger)
-    made = {model for model in parents if passed["model"] in ancestors(parents, model)}
-    return made | {passed["model"]}
+
+    def line(model: str) -> set[str]:
+        return {model} | {each for each in parents if model in ancestors(parents, each)}
+
+    back = [each for each in events if each.kind == "returned" and each.seq > passed.seq]
+    return line(passed.content["model"]).difference(*(line(each.content["model"]) for each in back))
 
 
 def _digests_of(ledger: Ledger, models: set[str]) -> set[str]:

@@ -62,12 +62,29 @@ def refuse_late_end(chain: Chain, kind: str, numbers: Sequence[int], body: Mappi
         )
 
 
+def note_returned(chain: Chain, body: Mapping[str, Any]) -> None:
+    """Append `returned` to each earlier request that came back in a model that passed, unless it was closed since.
+
+    Args:
+        body: of the event `passed`.
+    """
+    states = _states(chain)
+    for run in body.get("earlier", ()):
+        for number in run["requests"] if run["back"] else ():
+            if states[number] == "passed":
+                chain.append("returned", number, {"name": body["name"], "model": body["model"], "checks": run["back"]})
+
+
 def _last_started(chain: Chain, number: int) -> Event:
     return chain.events("request = ? AND kind = 'started'", (number,))[-1]
 
 
 def _running(chain: Chain) -> dict[int, Event]:
     """Request -> the start of the run that it is in."""
-    rows = chain.query("SELECT request, kind FROM events WHERE request > 0 ORDER BY request, seq")
-    states = {request: STATE_AFTER[kind] for request, kind in rows if kind in STATE_AFTER}
+    states = _states(chain)
     return {request: _last_started(chain, request) for request, state in states.items() if state == "running"}
+
+
+def _states(chain: Chain) -> dict[int, str]:
+    rows = chain.query("SELECT request, kind FROM events WHERE request > 0 ORDER BY request, seq")
+    return {request: STATE_AFTER[kind] for request, kind in rows if kind in STATE_AFTER}

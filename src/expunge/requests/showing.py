@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from expunge.core.words import counted
 from expunge.requests.ledger import Ledger
 from expunge.requests.lineage import ancestors, copies_to_tell, lineage
+from expunge.requests.states import name_of
 from expunge.runs.folder import RunFolder
 
 SHORT = 12
@@ -51,6 +52,10 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         }.get(event["kind"], event.get("reason", ""))
         if event["kind"] in ("passed", "failed"):
             words = f"model {event['model'][:SHORT]} from {event['parent'][:SHORT]}, as {event['name']}"
+            if told := summary(event.get("earlier", ())):
+                words += f"; {told}"
+        elif event["kind"] == "returned":
+            words = f"came back in the model of {event['name']}: {', '.join(event['checks'])}"
         yield f"  {event['at']}  {event['kind']:<8} {words}".rstrip()
     if found["came_from"]:
         yield "  model    " + " <- ".join(each[:SHORT] for each in (found["model"], *found["came_from"]))
@@ -62,7 +67,20 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def summary(found: Sequence[Mapping[str, Any]]) -> str:
+    """What an event's `earlier` says, in a few words."""
+    requests = [number for each in found for number in each["requests"]]
+    if not requests:
+        return ""
+    back = [name_of(number) for each in found if each["back"] for number in each["requests"]]
+    unmeasured = sum(len(each["requests"]) for each in found if not each["measured"])
+    words = [f"{counted(len(requests) - unmeasured, 'earlier request')} measured"]
+    if unmeasured:
+        words.append(f"{unmeasured} not")
+    return ", ".join(words) + (f"; came back: {', '.join(back)}" if back else "")
+
+
 def texts_left(ledger: Ledger, number: int) -> list[Path]:
     """Existing parts of the folders of a request's runs that contain the forgotten text."""
     runs = [RunFolder(each.content["run"]) for each in ledger.events_of(number) if each.kind == "started"]
-    return [place for run in runs for place in (run.stages, run.anchors) if place.exists()]
+    return [place for run in runs for place in (run.stages, run.anchors, run.answers, run.toxicity) if place.exists()]

@@ -14,6 +14,7 @@ STATE_AFTER = {
     "reopened": "open",
     "passed": "passed",
     "failed": "failed",
+    "returned": "failed",
     "refused": "refused",
     "closed": "closed",
 }
@@ -26,6 +27,7 @@ ALLOWED = {
     "reopened": ("running",),
     "passed": ("running",),
     "failed": ("running",),
+    "returned": ("passed",),
     "told": ("open", "running", "passed", "failed", "refused"),
     "closed": ("open", "passed", "failed", "refused"),
 }

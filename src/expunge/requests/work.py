@@ -15,6 +15,7 @@ from expunge.errors import DataError, RecipeError, RunError
 from expunge.kinds.language.recipe import Recipe
 from expunge.models.digest import digest_saved
 from expunge.models.folders import is_adapter
+from expunge.requests.earlier import earlier_runs, measure_earlier
 from expunge.requests.ledger import Ledger, Request
 from expunge.requests.lineage import model_digest
 from expunge.requests.order import newest_passed
@@ -82,7 +83,8 @@ def run_batch(
     """Run a batch to the end, and note it; a batch that was begun resumes with the recipe in its folder.
 
     A run starts from the newest model that passed, of those that came from the recipe's base model, so that earlier
-    requests stay forgotten.
+    requests stay forgotten. A model that passes is measured on the forget sets of the earlier ones, too: those that
+    came back are no longer passed.
 
     Raises:
         DataError: a file that has changed, or that the run would not read; before the run is noted.
@@ -117,7 +119,15 @@ def run_batch(
         "parent": model_digest(base_files),
         "record": storage.digest_file(folder.record),
     }
-    ledger.note("passed" if record["verdict"]["passed"] else "failed", batch.numbers, body)
+    if not record["verdict"]["passed"]:
+        ledger.note("failed", batch.numbers, body)
+        return folder
+    started = ledger.last(batch.numbers[0], "started")
+    assert started is not None
+    earlier = measure_earlier(earlier_runs(ledger, started["base"], batch.name), folder.model, show)
+    for each in earlier:
+        (show or Silent()).say(each.words)
+    ledger.note("passed", batch.numbers, {**body, "earlier": [each.row() for each in earlier]})
     return folder
 
 
