@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from expunge.core import storage
-from expunge.core.processes import count
+from expunge.core.processes import refuse_launcher
 from expunge.core.progress import Silent
 from expunge.errors import RecipeError, RunError
 from expunge.measures.audit.excess import facts_beyond
@@ -62,10 +62,7 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
         ExpungeError: with the next step; results so far are kept.
     """
     budget = Budget(asked.budget, asked.begun)
-    if count() > 1:
-        raise RecipeError(
-            "an audit is made in one process", seen=f"{count()} processes", next_step="start expunge without a launcher"
-        )
+    refuse_launcher("an audit is made in")
     folder.refuse_moved(recipe.model_dump(mode="json"))
     with at_work(recipe, folder, show, f"run the same command again: it resumes in {folder.path}") as (kind, story):
         if kind.audit is None:

@@ -15,7 +15,7 @@ from typing import Any
 from expunge.core import storage
 from expunge.core.interruption import interruptible
 from expunge.core.memory import out_of_memory
-from expunge.core.processes import first_alone, is_first, launched, launched_to_spread
+from expunge.core.processes import first_alone, is_first, launched, launched_to_spread, refuse_launcher
 from expunge.core.progress import Silent
 from expunge.core.score import Score
 from expunge.core.threads import in_use
@@ -122,6 +122,7 @@ def evaluate_run(recipe: BaseRecipe, folder: RunFolder, show: Silent | None = No
     Raises:
         RunError: the run is not finished, or its model, its data or its recipe were changed since.
     """
+    refuse_launcher("a finished run is measured again by")
     found = unlearned_model(folder)
     if found is None:
         raise RunError(
@@ -157,6 +158,7 @@ def measure_again(
     Raises:
         RunError: the run is not finished, or its model, its data or its recipe were changed since.
     """
+    refuse_launcher("a finished run is measured again by")
     found = unlearned_model(folder)
     if found is None and model is None:
         raise RunError(
@@ -187,6 +189,7 @@ def sampled_findings(folder: RunFolder, number: int, show: Silent | None = None)
 
 def evaluate_model(model: str, recipe: BaseRecipe, path: Path, show: Silent | None = None) -> list[Score]:
     """Measure any model on the data of the run whose `recipe.yaml` is at `path`; cached in that run's folder."""
+    refuse_launcher("a model is measured on a run's data by")
     folder = RunFolder(path.parent)
     if path.name != folder.recipe.name or not folder.stages.is_dir():
         raise RunError(

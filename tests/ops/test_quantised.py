@@ -8,12 +8,14 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from architectures import tiny_model
+from expunge.errors import ModelError
 from expunge.kinds.language.lora import ADAPTER, Adapter, adapter, is_adapters
 from expunge.kinds.language.task import CausalLM
 from expunge.ops.narrow import hold_narrow
-from expunge.ops.quantised import BLOCK, QuantisedLinear, hold_quantised, put_back
+from expunge.ops.quantised import BLOCK, Quantised, QuantisedLinear, hold_quantised, linear_below, put_back
 from tiny import make_batch, random_blocks
 
 IDS = torch.tensor([[11, 60, 7, 33]])
@@ -70,20 +72,37 @@ def test_the_gradient_is_that_of_the_widened_weight(bits: int) -> None:
         assert layer(inputs).dtype == torch.bfloat16
 
 
-def held(model: nn.Module, bits: int) -> dict[str, nn.Linear]:
-    names = hold_narrow(model, partial(model, IDS))
-    layers = {name: model.get_submodule(name) for name in names if "layers" in name}
-    found = {name: module for name, module in layers.items() if isinstance(module, nn.Linear)}
+def held(model: nn.Module, layers: str, bits: int) -> dict[str, nn.Linear | Conv1D]:
+    found = linear_below(model, hold_narrow(model, partial(model, IDS)), layers)
     hold_quantised(found, bits, CPU)
     return found
 
 
+LAYERS = {"llama": ("model.layers", 14), "gpt2": ("transformer.h", 8)}
+"where the layers of a family are, and how many matrices two of them have; GPT-2's are transposed"
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_transposed_weights_are_held_as_others_are(bits: int) -> None:
+    weight = torch.randn(64, 128, generator=torch.Generator().manual_seed(3))
+    turned, inputs = Conv1D(64, 128), torch.randn(2, 3, 128)
+    turned.weight, turned.bias = nn.Parameter(weight.T.clone()), nn.Parameter(torch.randn(64))
+    hold_quantised({"": turned}, bits, CPU)
+    plain = quantised(weight, bits)
+    assert torch.equal(turned.weight, plain.weight)
+    assert torch.equal(turned(inputs), plain(inputs) + turned.bias)
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_an_adapter_learns_on_them_and_is_merged_into_the_originals(bits: int, checkpointing: bool) -> None:
-    stored = tiny_model("llama").bfloat16()
+@pytest.mark.parametrize("family", LAYERS)
+def test_an_adapter_learns_on_them_and_is_merged_into_the_originals(
+    family: str, bits: int, checkpointing: bool
+) -> None:
+    stored = tiny_model(family).bfloat16()
     model = copy.deepcopy(stored)
-    assert len(held(model, bits)) == 14
+    layers, count = LAYERS[family]
+    assert len(held(model, layers, bits)) == count
     task = CausalLM(model, None)  # type: ignore[arg-type]
     batch = make_batch(random_blocks([12, 5, 9], vocabulary=80))
     losses = []
@@ -101,19 +120,27 @@ def test_an_adapter_learns_on_them_and_is_merged_into_the_originals(bits: int, c
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
-        name = "model.layers.0.mlp.up_proj"
+        name = f"{layers}.0.mlp.{'c_fc' if family == 'gpt2' else 'up_proj'}"
         change = 2.0 * trained[f"{name}.lora_B.{ADAPTER}.weight"] @ trained[f"{name}.lora_A.{ADAPTER}.weight"]
     assert losses[-1] < losses[0]
     assert all(p.dtype == torch.float32 for p in model.parameters())
-    assert not any(isinstance(module, QuantisedLinear) for module in model.modules())
+    assert not any(isinstance(module, Quantised) for module in model.modules())
+    change = change.T if family == "gpt2" else change
     expected = stored.get_parameter(f"{name}.weight").double() + change.detach().double()
     torch.testing.assert_close(model.get_parameter(f"{name}.weight").double(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_originals_are_put_back_with_their_bits() -> None:
-    stored = tiny_model("llama").bfloat16()
+@pytest.mark.parametrize("family", LAYERS)
+def test_the_originals_are_put_back_with_their_bits(family: str) -> None:
+    stored = tiny_model(family).bfloat16()
     model = copy.deepcopy(stored)
-    held(model, 4)
+    held(model, LAYERS[family][0], 4)
     put_back(model, stored)
     for name, value in stored.named_parameters():
         assert torch.equal(model.get_parameter(name).to(value.dtype), value)
+
+
+def test_a_model_without_linear_layers_is_refused() -> None:
+    model = tiny_model("mamba").bfloat16()
+    with pytest.raises(ModelError, match="MambaForCausalLM has no linear layers that can be quantised"):
+        held(model, "backbone.layers", 8)

@@ -98,7 +98,7 @@ def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None
         retain=known.retain,
         training=Training(
             **{
-                "max_steps": 8,
+                "max_steps": 20,
                 "stop_step": stop_step,
                 "num_train_epochs": 40,
                 "learning_rate": 1e-3,

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from expunge.core.wire import packed, unpacked
-from expunge.errors import FollowedError, first_line
+from expunge.errors import FollowedError, RecipeError, first_line
 
 T = TypeVar("T")
 
@@ -28,6 +28,23 @@ _ALONE = ContextVar("expunge_alone", default=False)
 def launched() -> int:
     """Number of processes that a launcher started, from its environment variables."""
     return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+def refuse_launcher(what: str) -> None:
+    """Raise if a launcher started several processes, before they join: one that has left would be missed.
+
+    Args:
+        what: what one process does, at the start of a sentence.
+
+    Raises:
+        RecipeError: on each of them.
+    """
+    if launched() > 1:
+        raise RecipeError(
+            f"{what} one process",
+            seen=f"{launched()} processes of a launcher",
+            next_step="start expunge without a launcher",
+        )
 
 
 def _joined() -> Any:

@@ -126,7 +126,8 @@ def hold_narrow(
     }
     # An expert that no token was sent to is not called either, but nor is the module that it is part of.
     if any(name.rpartition(".")[0] in called and name not in called for name in matrices):
-        model.float()
+        for module in model.modules():
+            _widen_own(module)
         return set()
     others = [module for name, module in model.named_modules() if name not in matrices]
     shared = {weight for module in others for weight in module.parameters(recurse=False)}
@@ -141,10 +142,15 @@ def hold_narrow(
                 if isinstance(bias := getattr(module, "bias", None), Tensor):
                     bias.data = bias.data.float()
             continue
-        for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
-            if value.is_floating_point():
-                value.data = value.data.float()
+        _widen_own(module)
     return set(matrices)
+
+
+def _widen_own(module: nn.Module) -> None:
+    """Make a module's own weights and buffers float32; unlike `Module.float` also those without values, of a plan."""
+    for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+        if value.is_floating_point():
+            value.data = value.data.float()
 
 
 def widen(model: nn.Module) -> None:

@@ -12,24 +12,28 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
-from expunge.errors import RunError
+from expunge.errors import ModelError, RunError
 from expunge.ops.narrow import frozen_product
 
 BLOCK = 64
 "weights that share a scale in 4 bits (QLoRA, section 4)"
 
 
-class QuantisedLinear(nn.Linear):
-    """`nn.Linear` with a frozen quantised weight.
+class Quantised(nn.Module):
+    """What linear layers with a frozen quantised weight share.
 
     Attributes:
-        weight: the packed numbers.
+        weight: the packed numbers of a weight (outputs, inputs).
+        bias: (outputs,) as it is stored, or None.
         scales: what they are multiplied with.
         state: how 4 bits are unpacked; None of 8 bits.
         checksum: of the weight that was quantised; its maker's to note.
     """
 
+    weight: Tensor
+    bias: Any
     scales: Tensor
     state: Any
     checksum = 0
@@ -54,22 +58,49 @@ class QuantisedLinear(nn.Linear):
         return frozen_product(input, self.widened, self.bias)
 
 
+class QuantisedLinear(Quantised, nn.Linear):
+    """`nn.Linear` with a frozen quantised weight."""
+
+
+class QuantisedConv1D(Quantised, Conv1D):
+    """GPT-2's linear layer, whose weight is transposed, with a frozen quantised one."""
+
+
+def has_bitsandbytes() -> bool:
+    """Whether it is installed."""
+    return find_spec("bitsandbytes") is not None
+
+
 def require_bitsandbytes() -> None:
     """Raise unless it is installed. Raises `RunError`."""
-    if find_spec("bitsandbytes") is None:
+    if not has_bitsandbytes():
         raise RunError(
             "weights or moments in 8 or 4 bits need the extra bitsandbytes",
             next_step="pip install 'expunge[bitsandbytes]' and run the same command again",
         )
 
 
-def linear_below(model: nn.Module, names: Iterable[str], prefix: str) -> dict[str, nn.Linear]:
-    """Those of a model's modules `names` that are linear layers within the module `prefix`, by name."""
+class NoMatricesError(ModelError):
+    """A model has no matrices that can be quantised."""
+
+
+def linear_below(model: nn.Module, names: Iterable[str], prefix: str) -> dict[str, nn.Linear | Conv1D]:
+    """Those of a model's modules `names` that are linear layers within the module `prefix`, by name.
+
+    Raises:
+        NoMatricesError: there is none.
+    """
     modules = {name: model.get_submodule(name) for name in names if name.startswith(f"{prefix}.")}
-    return {name: module for name, module in modules.items() if isinstance(module, nn.Linear)}
+    found = {name: module for name, module in modules.items() if isinstance(module, nn.Linear | Conv1D)}
+    if not found:
+        raise NoMatricesError(
+            f"{type(model).__name__} has no linear layers that can be quantised to 8 or 4 bits",
+            next_step="leave training.quantization out",
+        )
+    return found
 
 
-def hold_quantised(layers: Mapping[str, nn.Linear], bits: int, device: torch.device) -> None:
+def hold_quantised(layers: Mapping[str, nn.Linear | Conv1D], bits: int, device: torch.device) -> None:
     """Quantise the weights of linear layers in place, each on the device that it is used on.
 
     Args:
@@ -79,7 +110,10 @@ def hold_quantised(layers: Mapping[str, nn.Linear], bits: int, device: torch.dev
     from bitsandbytes import functional
 
     for module in layers.values():
+        turned = isinstance(module, Conv1D)
         weight = module.weight.detach().to(device)
+        if turned:
+            weight = weight.T.contiguous()
         state: Any = None
         if bits == 4:
             packed, state = functional.quantize_4bit(
@@ -89,9 +123,11 @@ def hold_quantised(layers: Mapping[str, nn.Linear], bits: int, device: torch.dev
         else:
             packed, scales, _ = functional.int8_vectorwise_quant(weight.half())
         module.weight = nn.Parameter(packed, requires_grad=False)
+        if turned:  # here peft finds (inputs, outputs) of a Conv1D whose weight has another shape
+            module.weight.ds_shape = weight.T.shape  # type: ignore[attr-defined]
         module.register_buffer("scales", scales, persistent=False)
         module.state = state
-        module.__class__ = QuantisedLinear
+        module.__class__ = QuantisedConv1D if turned else QuantisedLinear
 
 
 def put_back(model: nn.Module, original: nn.Module) -> None:
@@ -102,8 +138,9 @@ def put_back(model: nn.Module, original: nn.Module) -> None:
     """
     weights = dict(original.named_parameters())
     for name, module in model.named_modules():
-        if isinstance(module, QuantisedLinear):
+        if isinstance(module, Quantised):
             weight = weights[f"{name.replace('.base_layer', '')}.weight"]
             module.weight = nn.Parameter(weight.detach().to(module.weight.device), requires_grad=False)
             del module.scales, module.state
-            module.__class__ = nn.Linear  # type: ignore[assignment]
+            plain = Conv1D if isinstance(module, Conv1D) else nn.Linear
+            module.__class__ = plain  # type: ignore[assignment]

@@ -58,12 +58,7 @@ def run_sweep(
     show = show or Silent()
     if trials < 1 or (jobs is not None and jobs < 1):
         raise RecipeError("nothing is to be tried", seen=f"trials {trials}, jobs {jobs}", allowed="1 or more of each")
-    if processes.count() > 1:
-        raise RecipeError(
-            "a sweep starts its own processes",
-            seen=f"{processes.count()} processes of a launcher",
-            next_step="start expunge without a launcher, and give --jobs",
-        )
+    processes.refuse_launcher("a sweep (with --jobs it starts its own processes) is begun by")
     require_optuna()
     if ray:
         require_ray()

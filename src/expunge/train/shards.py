@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from expunge.core import processes
 from expunge.errors import RunError
-from expunge.ops.quantised import QuantisedLinear
+from expunge.ops.quantised import Quantised
 
 
 class Root(nn.Module):
@@ -96,7 +96,7 @@ def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Modu
         for (_, value), (_, part) in zip(model.named_buffers(), copied.named_buffers(), strict=True):
             part.data = value.to(device, copy=True)
     for module in copied.modules():
-        if isinstance(module, QuantisedLinear) and module.state is not None:
+        if isinstance(module, Quantised) and module.state is not None:
             module.state.to(device)  # it is used whole where the model runs
     return copied, root
 

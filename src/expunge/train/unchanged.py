@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 from expunge.core.processes import summed
 from expunge.errors import DivergedError, UnchangedError
 from expunge.ops.checksum import checksum
-from expunge.ops.quantised import QuantisedLinear
+from expunge.ops.quantised import Quantised
 from expunge.train.parts import parts_of
 
 
@@ -69,7 +69,7 @@ def _bits(model: nn.Module) -> dict[str, int]:
             if ".lora_B" in name and bool(parameter.any()):
                 found["adapter"] = 1
             continue
-        if isinstance(module, QuantisedLinear) and parameter is module.weight:
+        if isinstance(module, Quantised) and parameter is module.weight:
             found[name] = module.checksum
             continue
         own = parameter.detach()

@@ -460,3 +460,23 @@ def test_batches_lie_where_the_model_does(tables: tuple[TokenTable, TokenTable])
     ]
     SeesDevices().loss(Step(task, *drawn))
     assert SeesDevices.seen == {"meta"}
+
+
+def test_more_processes_than_blocks(
+    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("expunge.kinds.language.training.world", lambda: 3)
+    few = write_table(tmp_path / "few", random_blocks([9, 12]))
+    work = LanguageWork(
+        task=load_task(tiny_model_folder),
+        forget=few,
+        retain=tables[1],
+        training=Training(bf16=False),
+        seed=0,
+        checkpoints=tmp_path / "checkpoints",
+        log=ignore_log,
+    )
+    with pytest.raises(RecipeError, match="more processes than blocks of the forget set") as refused:
+        work.carry_out(make_method({"name": "gradient_difference"}))
+    assert "3 processes, 2 blocks" in str(refused.value)
+    assert "start at most 2 processes" in str(refused.value)

@@ -13,7 +13,6 @@ from torch import nn
 
 from expunge.core import processes, storage
 from expunge.core.memory import keep_freed_memory
-from expunge.errors import ModelError
 from expunge.kinds.language.layers.decoder import find_decoder
 from expunge.kinds.language.part_models import Layout, layout, load_part
 from expunge.kinds.language.task import CausalLM
@@ -219,15 +218,10 @@ class LazyModel:
         if bits is not None:
             layers = find_decoder(loaded.model, lambda: self._run(loaded)).prefix
             linear = linear_below(loaded.model, held, layers)
-            if not linear:
-                raise ModelError(
-                    f"{type(loaded.model).__name__} has no linear layers that can be quantised to {bits} bits",
-                    next_step="leave training.quantization out",
-                )
             sums = {name: checksum(module.weight.detach()) for name, module in linear.items()}
             hold_quantised(linear, bits, self.precision.device)
             for name, module in linear.items():
-                module.checksum = sums[name]  # type: ignore[assignment]
+                module.checksum = sums[name]
         self._begin(loaded)
         assert self._task is not None
         return self._task

@@ -18,7 +18,7 @@ from expunge.errors import ModelError, RecipeError, first_line
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.ops.narrow import modules_run, widen
-from expunge.ops.quantised import QuantisedLinear, put_back
+from expunge.ops.quantised import Quantised, put_back
 from expunge.train.parts import parts_of
 
 ADAPTER = "unlearning"
@@ -148,6 +148,8 @@ def inject(task: CausalLM, name: str, wanted: Adapter, seed: int) -> Targets:
         use_dora=wanted.variant == "dora",
         target_modules="|".join(map(re.escape, found.modules)) or [],
         target_parameters=list(found.parameters) or None,
+        # As peft itself would set it, with a warning.
+        fan_in_fan_out=any(isinstance(task.model.get_submodule(each), Conv1D) for each in found.modules),
     )
     try:
         inject_adapter_in_model(config, task.model, name)
@@ -212,7 +214,7 @@ def merge(model: PreTrainedModel, originals: Callable[[], nn.Module] | None = No
     wrapped = adapted(model)
     if any(p.dtype != torch.float32 for p in model.parameters()):
         model.to("cpu")
-        if any(isinstance(module, QuantisedLinear) for module in model.modules()):
+        if any(isinstance(module, Quantised) for module in model.modules()):
             assert originals is not None
             put_back(model, originals())
         widen(model)

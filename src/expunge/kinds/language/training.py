@@ -101,7 +101,7 @@ def train_language(
         callbacks: called before the guard, which checks the model if one of them ends the training.
 
     Raises:
-        RecipeError: a set of the method is missing, or it finds nothing to train.
+        RecipeError: a set of the method is missing or has fewer blocks than there are processes, or nothing is trained.
         DivergedError: the loss is not finite or the retain loss ran away.
     """
     task, training = work.task, work.training
@@ -109,6 +109,13 @@ def train_language(
     tables = {name: table for name, table in drawn.items() if table is not None}
     if not tables or (method.draws_retain and retain is None):
         raise RecipeError(f"the method {type(method).__name__} needs a set that is missing", allowed=str(method.needs))
+    fewest = min(map(len, tables.values()))
+    if world() > fewest:
+        raise RecipeError(
+            f"there are more processes than blocks of the {min(tables, key=lambda each: len(tables[each]))} set",
+            seen=f"{world()} processes, {fewest} blocks",
+            next_step=f"start at most {fewest} processes, or shorten blocks (--data.block_size) so that there are more",
+        )
     size = training.per_device_train_batch_size
     orders = {name: Order(table.lengths, size, work.seed, name) for name, table in tables.items()}
     phase = phase_of(training, next(iter(orders.values())).batches_per_epoch)

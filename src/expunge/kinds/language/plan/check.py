@@ -12,11 +12,12 @@ from expunge.kinds.language.plan.devices import FSDP, Device, this_machine
 from expunge.kinds.language.plan.model import in_folder
 from expunge.kinds.language.plan.options import typed
 from expunge.kinds.language.plan.stages import Stage
-from expunge.kinds.language.plan.tried import Maker
+from expunge.kinds.language.plan.tried import NOT_TRIED, Maker
 from expunge.kinds.language.plan.words import gib
 from expunge.kinds.language.recipe import Recipe
 from expunge.models.source import ModelSource
 from expunge.models.weights import weight_files
+from expunge.ops.quantised import NoMatricesError, has_bitsandbytes
 from expunge.runs.context import Run
 from expunge.runs.registry import make_method
 
@@ -66,6 +67,7 @@ def check_memory(recipe: Recipe, source: ModelSource) -> Planned | None:
 
     Raises:
         RunError: that is more than all memory of this machine's device; names the options with which it fits.
+        NoMatricesError: the recipe wants weights in 8 or 4 bits, and the model has none that can be.
     """
     stored = sum(file.stat().st_size for file in weight_files(source.folder))
     if not is_first() or stored < SMALLEST:
@@ -78,6 +80,8 @@ def check_memory(recipe: Recipe, source: ModelSource) -> Planned | None:
         # An adapter trains in less memory than the whole model.
         maker.reinforces &= recipe.training.adapter_rank is not None or not recipe.reinforcement.adapter
         given = maker.made({})
+    except NoMatricesError:
+        raise
     except ExpungeError as error:
         return Planned(device, None, _since(begun), error.what)
     except Exception as error:  # a model that torch or transformers cannot build without values: the run will show
@@ -93,7 +97,8 @@ def check_memory(recipe: Recipe, source: ModelSource) -> Planned | None:
         allowed=f"{gib(device.memory)}",
         next_step=f"give {typed(tried[-1].fields)}: it takes {gib(tried[-1].peak)} then"
         if tried[-1].fits
-        else "give a smaller model, or a machine with more memory: expunge plan --device NAME shows what fits where",
+        else "give a smaller model, or a machine with more memory: expunge plan --device NAME shows what fits where"
+        + ("" if has_bitsandbytes() else f"; {NOT_TRIED}"),
     )
 
 

@@ -14,8 +14,9 @@ from expunge.kinds.language.plan.model import PlannedModel, forget_amount, plann
 from expunge.kinds.language.plan.options import typed, with_fields
 from expunge.kinds.language.plan.rate import with_speed
 from expunge.kinds.language.plan.stages import Stage
-from expunge.kinds.language.plan.tried import Maker
+from expunge.kinds.language.plan.tried import NOT_TRIED, Maker
 from expunge.kinds.language.recipe import Recipe
+from expunge.ops.quantised import has_bitsandbytes
 from expunge.runs.registry import make_method
 
 
@@ -127,6 +128,8 @@ def make_plan(recipe: Recipe, device: Device, model: PlannedModel | None = None)
     best = tried[-1] if tried[-1].fits else min(tried, key=lambda each: each.peak)
     if not best.fits:
         notes.append(f"the least was with {typed(best.fields) or 'the options given'}")
+        if not has_bitsandbytes():
+            notes.append(NOT_TRIED)
     return Plan(
         device=device,
         model=model.name,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
-from expunge.errors import first_line
+from expunge.errors import ModelError, RecipeError, first_line
 from expunge.kinds.language.narrow_training import trains_narrow, weight_type
 from expunge.kinds.language.plan import depth
 from expunge.kinds.language.plan.devices import Device
@@ -20,12 +20,18 @@ from expunge.kinds.language.plan.stages import WIDE, Stage, Work, stages
 from expunge.kinds.language.plan.step import CrossEntropy, Setting, Taken
 from expunge.kinds.language.recipe import Recipe, Training
 from expunge.kinds.language.signals.registry import signals_of
+from expunge.ops.quantised import has_bitsandbytes
 from expunge.runs.method import Method
 
 ONE = Amount(1, 1, "")
 "if only memory is wanted: amounts of text affect time and disk"
 VALUES = (DataDependentOutputException, DynamicOutputShapeException)
 "torch's errors for a step that depends on values"
+IMPOSSIBLE = NotPlannedError, ModelError, RecipeError
+"errors of options that do not suit the model: it has no matrices to quantise, or none that an adapter can be added to"
+NOT_TRIED = (
+    "a base in 8 or 4 bits was not tried, as that needs the extra bitsandbytes: pip install 'expunge[bitsandbytes]'"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +90,17 @@ class Maker:
         )
 
     def search(self, given: Tried) -> list[Tried]:
-        """Try cheaper options until the run fits; those that cannot fit are skipped. If none can, the last is tried."""
+        """Try cheaper options until the run fits; those that cannot fit are skipped. If none can, the last is tried.
+
+        Without bitsandbytes nothing is quantised, and no such option is tried.
+        """
         # Weights stored in another dtype would be rounded before training; sharded ones are trained in float32.
         narrow = self.model.stored == torch.bfloat16 and trains_narrow(self.method) and self.device.fsdp is None
         every = [fields for fields in cheaper(self.recipe, narrow) if fields]
         if self.device.fsdp is not None:  # moments in 8 bits are not sharded
             every = [fields for fields in every if "training.optim" not in fields]
+        if not has_bitsandbytes():
+            every = [fields for fields in every if "training.quantization" not in fields]
         numbers = given.work.step.numbers
         # Weights, gradients and moments do not depend on the batch.
         moments = 2 * (WIDE if given.work.setting.training.optim == "adamw_torch" else 1)
@@ -110,13 +121,13 @@ class Maker:
                 continue
             try:
                 tried.append(self.made(fields))
-            except NotPlannedError:
+            except IMPOSSIBLE:
                 continue
             if tried[-1].fits:
                 return tried
         for fields in passed_over:  # one of them may still take the least
             if self._least(given, fields) < min(each.peak for each in tried):
-                with suppress(NotPlannedError):
+                with suppress(*IMPOSSIBLE):
                     tried.append(self.made(fields))
         return tried
 
