@@ -26,6 +26,7 @@ from expunge.runs.format import FORMAT
 from expunge.runs.kinds import kinds_by_name
 from expunge.runs.plugins import reference
 from expunge.runs.recipe import BaseRecipe
+from expunge.runs.shown import noted
 from expunge.runs.versions import versions
 from expunge.runs.work import Budget
 from expunge.spine import at_work
@@ -71,7 +72,7 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
                 allowed=", ".join(each.words for each in kinds_by_name().values() if each.audit is not None),
                 next_step="see expunge evaluate",
             )
-        with folder.locked():
+        with folder.locked(), noted(story.run):
             at_audit = reference(kind.audit)(story, asked.model, asked.control, asked.holdout)
             refuse_unknown(asked.attacks, at_audit.names())
             ask_fewer(at_audit, budget, earlier := _noted(folder))
