@@ -18,6 +18,8 @@ def run_requests(
     within: int = 7,
     pool: Annotated[bool, Parameter(negative="--one-by-one")] = True,
     out: Path = Path("runs"),
+    attacks: str | None = None,
+    budget: str | None = None,
     ledger: Place = LEDGER,
     printed: Printed = WORDS,
 ) -> int:
@@ -29,9 +31,12 @@ def run_requests(
 
         expunge request run R12 R13 --one-by-one --recipe whos_harry_potter --retain PATH
 
+        expunge request run R14 --recipe robust --retain PATH --attacks relearn,quantize --budget 10m
+
     A run starts from the newest model that passed, or from --model if none did. Its own model, if it passes, is
-    measured on the texts of the requests before it, too. Fields of the recipe are given as for `expunge run`. Exit
-    code 3: a verdict failed, or an earlier request came back.
+    measured on the texts of the requests before it, too; with --attacks, it is also audited for its own and for
+    those. Fields of the recipe are given as for `expunge run`. Exit code 3: a verdict failed, an audit did not pass,
+    or an earlier request came back.
 
     Parameters
     ----------
@@ -47,10 +52,15 @@ def run_requests(
         One run for all of them, or one after another (--one-by-one), each from the model before.
     out:
         The folder of the run folders.
+    attacks:
+        Attacks of expunge audit that the model must withstand, separated by commas, or all; default: none.
+    budget:
+        Time that each of these audits may take, such as 10m.
     """
     from expunge.cli.console import print_summary, summary_row
     from expunge.core.printed import print_json
     from expunge.errors import RecipeError
+    from expunge.requests.attacking import Attacks
     from expunge.requests.ledger import soon
     from expunge.requests.showing import summary
     from expunge.requests.states import name_of
@@ -63,6 +73,9 @@ def run_requests(
     overrides = read_overrides(words[first:], recipe_class(recipe))
     if all_due == bool(numbers):
         raise RecipeError("give the requests to run", allowed="ids, or --all-due")
+    if budget is not None and attacks is None:
+        raise RecipeError("--budget is the time of an audit", next_step="give --attacks, too: names, or all")
+    asked = None if attacks is None else Attacks.named(attacks, budget)
     codes, rows = [], []
     words_wanted = not (printed.json or printed.quiet)
     with opened(ledger) as book:
@@ -76,12 +89,15 @@ def run_requests(
             names = [name_of(number) for number in each.numbers]
             if words_wanted:
                 print(f"{', '.join(names)}: {'resuming' if each.begun else 'running'} in {folder}")
-            made = run_batch(book, each, recipe, overrides, out, printed.show())
+            made = run_batch(book, each, recipe, overrides, out, printed.show(), asked)
             found = summary_row(made)
-            passed = found["verdict"]["passed"]
-            earlier = (book.last(each.numbers[0], "passed") or {}).get("earlier", []) if passed else []
-            codes.append(0 if passed and not any(run["back"] for run in earlier) else 3)
-            rows.append({"requests": names, **found, "earlier": earlier})
+            state = book.request(each.numbers[0]).state
+            ended = book.last(each.numbers[0], state) or {}
+            earlier, audit = ended.get("earlier", []), ended.get("audit")
+            audits = [audit, *(run.get("audit") for run in earlier)]
+            back = any(run["back"] for run in earlier) or not all(run["passed"] for run in audits if run)
+            codes.append(3 if back or state == "failed" else 0)
+            rows.append({"requests": names, **found, "earlier": earlier, "audit": audit})
             if words_wanted:
                 print_summary(made)
                 print(summary(earlier) or "no earlier request on this model to measure")
