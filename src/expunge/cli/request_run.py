@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from cyclopts import Parameter
 
@@ -11,15 +11,32 @@ from expunge.cli.ledger import LEDGER, Place, number, opened
 from expunge.core.printed import WORDS, Printed
 
 
+class Which(TypedDict, total=False):
+    """Instead of ids."""
+
+    all_due: Annotated[bool, Parameter(help="All requests that are due soon or overdue, instead of ids.")]
+    within: Annotated[int, Parameter(help="Days that count as soon; default: 7.")]
+
+
+class Attacked(TypedDict, total=False):
+    """Attacks on the new model."""
+
+    attacks: Annotated[
+        str,
+        Parameter(
+            help="Attacks of expunge audit that the model must withstand, separated by commas, or all; default: none."
+        ),
+    ]
+    budget: Annotated[str, Parameter(help="Time that each of these audits may take, such as 10m.")]
+
+
 def run_requests(
     *words: Annotated[str, Parameter(name="ID", allow_leading_hyphen=True)],
     recipe: Path,
-    all_due: bool = False,
-    within: int = 7,
+    which: Annotated[Which | None, Parameter(name="*")] = None,
     pool: Annotated[bool, Parameter(negative="--one-by-one")] = True,
     out: Path = Path("runs"),
-    attacks: str | None = None,
-    budget: str | None = None,
+    audited: Annotated[Attacked | None, Parameter(name="*")] = None,
     ledger: Place = LEDGER,
     printed: Printed = WORDS,
 ) -> int:
@@ -44,18 +61,10 @@ def run_requests(
         Ids of requests, then fields of the recipe as --FIELD VALUE.
     recipe:
         A YAML file of recipe fields, or the name of a recipe that comes with expunge; the target is filled in.
-    all_due:
-        All requests that are due soon or overdue, instead of ids.
-    within:
-        Days that count as soon.
     pool:
         One run for all of them, or one after another (--one-by-one), each from the model before.
     out:
         The folder of the run folders.
-    attacks:
-        Attacks of expunge audit that the model must withstand, separated by commas, or all; default: none.
-    budget:
-        Time that each of these audits may take, such as 10m.
     """
     from expunge.cli.console import print_summary, summary_row
     from expunge.core.printed import print_json
@@ -71,15 +80,18 @@ def run_requests(
     first = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
     numbers = [number(word) for word in words[:first]]
     overrides = read_overrides(words[first:], recipe_class(recipe))
+    all_due = (which or {}).get("all_due", False)
     if all_due == bool(numbers):
         raise RecipeError("give the requests to run", allowed="ids, or --all-due")
+    attacks = (audited or {}).get("attacks")
+    budget = (audited or {}).get("budget")
     if budget is not None and attacks is None:
         raise RecipeError("--budget is the time of an audit", next_step="give --attacks, too: names, or all")
     asked = None if attacks is None else Attacks.named(attacks, budget)
     codes, rows = [], []
     words_wanted = not (printed.json or printed.quiet)
     with opened(ledger) as book:
-        wanted = book.due_by(soon(within)) if all_due else book.requests(sorted(set(numbers)))
+        wanted = book.due_by(soon((which or {}).get("within", 7))) if all_due else book.requests(sorted(set(numbers)))
         left = nameless(book, wanted) if all_due else []
         for empty in left if words_wanted else ():
             print(f"{empty.name}: names no files, and is not run (refuse it, or add one with the files and close it)")
