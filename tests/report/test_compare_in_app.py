@@ -18,6 +18,12 @@ pytestmark = [
     pytest.mark.enable_socket,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
 ]
+FREE = """where => {
+  const box = where.getBoundingClientRect();
+  for (let y = box.top + 1; y < box.bottom; y += 2) for (let x = box.left + 1; x < box.right; x += 2)
+    if (document.elementFromPoint(x, y)?.closest(".run1")) return [x, y];
+}"""
+"a point of an element where the second run is on top"
 SHOWN = "() => [...document.querySelectorAll('.run')].map(e => [e.matches('.run1'), +getComputedStyle(e).opacity])"
 
 
@@ -42,8 +48,10 @@ def test_marked_runs_are_compared_and_what_is_pointed_at_stands_out(tmp_path: Pa
             page.click("button:text-is('Compare')")
             page.wait_for_selector("h2:text('Brought back')", timeout=120_000)
             assert all(opacity == 1 for _, opacity in page.evaluate(SHOWN))
-            for where in ("td.run1", "section:has(h2:text('Brought back')) svg g.run1"):
-                page.locator(where).first.hover(force=True)
+            for where in ("td.run1", "section:has(h2:text('Brought back')) svg"):
+                place = page.locator(where).first
+                place.scroll_into_view_if_needed()
+                page.mouse.move(*place.evaluate(FREE))
                 found = page.evaluate(SHOWN)
                 assert {own for own, _ in found} == {True, False}
                 assert all((opacity == 1) is own for own, opacity in found), where

@@ -205,9 +205,7 @@ class Site:
         folder = self.listing.find(name)
         recipe = self._draft(name) if folder is None else folder.recipe
         await run_in_threadpool(self.jobs.start, name, recipe)
-        for _ in range(
-            1200
-        ):  # until the folder is there: a run imports torch first, which takes long on a busy machine
+        for _ in range(1200):  # until the folder is there: a run imports torch first, for a minute on a busy machine
             if self.listing.find(name) is not None or self.jobs.ended(name) is not None:
                 break
             await asyncio.sleep(0.1)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from expunge.core.processes import is_first
 from expunge.core.progress import Silent
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
@@ -64,7 +65,10 @@ class Noted(Silent):
 
 @contextlib.contextmanager
 def noted(run: Run[Any]) -> Iterator[None]:
-    """Note in its folder what a run shows, until it ends in any way."""
+    """Note in its folder what a run shows, until it ends in any way; of several processes the first one does."""
+    if not is_first():
+        yield
+        return
     display = run.show
     run.show = note = Noted(display, run.folder)
     try:
