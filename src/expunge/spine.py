@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
 from expunge.core.interruption import interruptible
 from expunge.core.memory import out_of_memory
-from expunge.core.processes import first_alone, is_first, launched, launched_to_spread, refuse_launcher
+from expunge.core.processes import agreed, first_alone, is_first, launched, launched_to_spread, refuse_launcher
 from expunge.core.progress import Silent
 from expunge.core.score import Score
 from expunge.core.threads import in_use
@@ -56,8 +57,7 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None, log_wit
     with at_work(recipe, folder, show, f"{RESUMES} in {folder.path}") as (kind, story):
         folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
         folder.refuse_base(story.base_folder())
-        if not is_first():
-            story.run.show = Silent()
+        quiet_others(story)
         with folder.held():
             folder.log("threads", **in_use())
             story.begin()
@@ -67,6 +67,18 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None, log_wit
     return folder
 
 
+def quiet_others(story: Story) -> None:
+    """Of several processes the first one alone shows progress."""
+    if not is_first():
+        story.run.show = Silent()
+
+
+def scores_on_all(make: Callable[[], list[Score]]) -> list[Score]:
+    """The scores that the first process makes, with the help of the others, on all of them."""
+    made = first_alone(lambda: [asdict(score) for score in make()])
+    return [Score(**{**row, "examples": tuple(row["examples"])}) for row in agreed(made) or ()]
+
+
 def refuse_processes(kind: Kind) -> None:
     """Raise unless runs on this kind of model work in as many processes as there are, with weights spread or not.
 
@@ -74,7 +86,7 @@ def refuse_processes(kind: Kind) -> None:
     """
     if launched() > 1 and not kind.processes:
         raise RecipeError(
-            f"{kind.words} are trained in one process",
+            f"{kind.words} are trained in one process, and measured there",
             seen=f"{launched()} processes",
             next_step="start expunge without a launcher",
         )
@@ -122,7 +134,7 @@ def evaluate_run(recipe: BaseRecipe, folder: RunFolder, show: Silent | None = No
     Raises:
         RunError: the run is not finished, or its model, its data or its recipe were changed since.
     """
-    refuse_launcher("a finished run is measured again by")
+    refuse_processes(kind_of(recipe))
     found = unlearned_model(folder)
     if found is None:
         raise RunError(
@@ -130,13 +142,19 @@ def evaluate_run(recipe: BaseRecipe, folder: RunFolder, show: Silent | None = No
             next_step="run the command that started it again, to the end",
         )
     trained, made_from = found
-    with at_work(recipe, folder, show) as (kind, story), folder.locked():
-        folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
-        story.reread(made_from)
-        story.prepare()
-        # Report and record, and the next evaluation, speak of what was measured last.
-        storage.write_text(folder.recipe, story.run.recipe.to_yaml())
-        finish(kind, story, trained)
+    with at_work(recipe, folder, show) as (kind, story):
+        quiet_others(story)
+
+        def again() -> None:
+            with folder.locked():
+                folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
+                story.reread(made_from)
+                story.prepare()
+                # Report and record, and the next evaluation, speak of what was measured last.
+                storage.write_text(folder.recipe, story.run.recipe.to_yaml())
+                finish(kind, story, trained)
+
+        first_alone(again)
     return folder.read_scores()
 
 
@@ -189,15 +207,21 @@ def sampled_findings(folder: RunFolder, number: int, show: Silent | None = None)
 
 def evaluate_model(model: str, recipe: BaseRecipe, path: Path, show: Silent | None = None) -> list[Score]:
     """Measure any model on the data of the run whose `recipe.yaml` is at `path`; cached in that run's folder."""
-    refuse_launcher("a model is measured on a run's data by")
+    refuse_processes(kind_of(recipe))
     folder = RunFolder(path.parent)
     if path.name != folder.recipe.name or not folder.stages.is_dir():
         raise RunError(
             f"{path} is not the recipe of a run, and a run's data is what is measured on",
             allowed="the recipe.yaml inside a run folder",
         )
-    with at_work(recipe, folder, show) as (_, story), folder.locked():
-        folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
-        found = unlearned_model(folder)
-        story.reread(None if found is None else found[1])
-        return story.scores_of(model)
+    with at_work(recipe, folder, show) as (_, story):
+        quiet_others(story)
+
+        def scores() -> list[Score]:
+            with folder.locked():
+                folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
+                found = unlearned_model(folder)
+                story.reread(None if found is None else found[1])
+                return story.scores_of(model)
+
+        return scores_on_all(scores)

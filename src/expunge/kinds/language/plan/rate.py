@@ -33,7 +33,7 @@ FLOPS = 100e9
 "operations of a measured step on a processor, about; a smaller batch is taken for it"
 LONGEST = 512
 "tokens of a block, at most"
-DEEP = 4
+DEEP = 8
 "repeats of the layer pattern in the deeper of the two models, at most"
 REPEATS = 3
 WEIGHTS = 1 << 21
