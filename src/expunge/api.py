@@ -239,13 +239,7 @@ def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -
             allowed="for a model alone: toxicity prompts, groups and a scorer",
             next_step="give --recipe runs/NAME/recipe.yaml too",
         )
-    from expunge.core.processes import is_first
-    from expunge.kinds.language import helping  # noqa: F401 - jobs of other processes for the first one
-    from expunge.spine import scores_on_all
-    from expunge.train.precision import found_device
-
-    found_device()  # joins a launcher's processes
-    return scores_on_all(lambda: evaluate_toxicity(model, given, show if is_first() else None))
+    return evaluate_toxicity(model, given, show)
 
 
 def measure_again(run: str | Path, sample: int, show: Silent | None = None) -> list[Finding]:

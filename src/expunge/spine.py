@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
 from expunge.core.interruption import interruptible
 from expunge.core.memory import out_of_memory
-from expunge.core.processes import agreed, first_alone, is_first, launched, launched_to_spread, refuse_launcher
+from expunge.core.processes import first_alone, is_first, launched, launched_to_spread, refuse_launcher
 from expunge.core.progress import Silent
-from expunge.core.score import Score
+from expunge.core.score import Score, scores_on_all
 from expunge.core.threads import in_use
 from expunge.errors import RecipeError, RunError
 from expunge.report.model_card import model_card
@@ -71,12 +70,6 @@ def quiet_others(story: Story) -> None:
     """Of several processes the first one alone shows progress."""
     if not is_first():
         story.run.show = Silent()
-
-
-def scores_on_all(make: Callable[[], list[Score]]) -> list[Score]:
-    """The scores that the first process makes, with the help of the others, on all of them."""
-    made = first_alone(lambda: [asdict(score) for score in make()])
-    return [Score(**{**row, "examples": tuple(row["examples"])}) for row in agreed(made) or ()]
 
 
 def refuse_processes(kind: Kind) -> None:
