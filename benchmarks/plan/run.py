@@ -22,6 +22,7 @@ LORA = {"adapter_rank": 16}
 CHECKPOINTING = {"gradient_checkpointing": True}
 NARROW, IN_8_BITS = {"weight_dtype": "bfloat16"}, {"optim": "adamw_bnb_8bit"}
 BASE_IN_8_BITS = {"quantization": "8bit"}
+BASE_IN_4_BITS = {"quantization": "4bit"}
 Case = tuple[str, str, int, int, dict[str, Any], bool]
 CASES: list[Case] = [
     ("11 M", "gradient_difference", 4, 128, {}, False),
@@ -49,6 +50,8 @@ CASES: list[Case] = [
     ("11 M", "gradient_difference", 4, 128, LORA | BASE_IN_8_BITS, False),
     ("11 M", "simnpo", 2, 128, LORA | BASE_IN_8_BITS | CHECKPOINTING, False),
     ("43 M", "gradient_difference", 2, 128, LORA | BASE_IN_8_BITS, False),
+    ("11 M", "gradient_difference", 4, 128, LORA | BASE_IN_4_BITS, False),
+    ("43 M", "simnpo", 2, 128, LORA | BASE_IN_4_BITS | CHECKPOINTING, False),
 ]
 "(model, method, batch, block, other fields of training, bfloat16)"
 STEPS = 2
