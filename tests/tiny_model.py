@@ -54,3 +54,20 @@ def build_tiny_model(folder: Path, seed: int = 0, dtype: str = "float32") -> Pat
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+def build_talker(folder: Path, words: str, source: Path) -> Path:
+    """A copy of the tiny model in `source` that says `words` in about half of its answers, whatever a processor rounds.
+
+    Random weights say each token about equally often. Larger output embeddings make a token likely in every context in
+    which they point the way of the hidden state. Of ten answers some have the words, and some do not.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(source), AutoTokenizer.from_pretrained(source)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tokenizer(words, add_special_tokens=False).input_ids] *= 15
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

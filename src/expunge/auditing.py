@@ -21,6 +21,7 @@ from expunge.report.render import render_report
 from expunge.runs.attack_names import refuse_unknown
 from expunge.runs.attack_plan import ask_fewer, carried_out, make_plan, refuse_too_small
 from expunge.runs.audit import SHOWN, Attacked, Trial
+from expunge.runs.context import Run
 from expunge.runs.findings import findings, passed
 from expunge.runs.folder import RunFolder
 from expunge.runs.format import FORMAT
@@ -29,6 +30,7 @@ from expunge.runs.plugins import reference
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.registry import kind_of
 from expunge.runs.sharing_attacks import offer, share
+from expunge.runs.shown import noted
 from expunge.runs.versions import versions
 from expunge.runs.work import Budget
 from expunge.spine import at_work, quiet_others, refuse_processes
@@ -84,14 +86,15 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
         make = partial(reference(kind.audit), story, asked.model, asked.control, asked.holdout)
         if not is_first():
             offer(make)
-        return agreed(first_alone(lambda: _audited(make, folder, recipe, asked, budget))) or {}
+        return agreed(first_alone(lambda: _audited(make, story.run, recipe, asked, budget))) or {}
 
 
 def _audited(
-    make: Callable[[], Any], folder: RunFolder, recipe: BaseRecipe, asked: Asked, budget: Budget
+    make: Callable[[], Any], run: Run[Any], recipe: BaseRecipe, asked: Asked, budget: Budget
 ) -> dict[str, Any]:
     """The first process's part: everything; the others help it."""
-    with folder.locked():
+    folder = run.folder
+    with folder.locked(), noted(run):
         at_audit = make()
         refuse_unknown(asked.attacks, at_audit.names())
         ask_fewer(at_audit, budget, earlier := _noted(folder))

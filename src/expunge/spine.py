@@ -33,6 +33,7 @@ from expunge.runs.kind import Kind
 from expunge.runs.kinds import read_recipe
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.registry import kind_of
+from expunge.runs.shown import noted
 from expunge.runs.story import Story
 from expunge.runs.trackers import check_trackers, tracked
 
@@ -57,7 +58,7 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None, log_wit
         folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
         folder.refuse_base(story.base_folder())
         quiet_others(story)
-        with folder.held():
+        with folder.held(), noted(story.run) if is_first() else contextlib.nullcontext():
             folder.log("threads", **in_use())
             story.begin()
             with tracked(folder, story.run.recipe, log_with if is_first() else ()):

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from expunge.app.progress import progress_of
 from expunge.app.server import make_site
 from expunge.errors import RunError
 from expunge.report.contents import read_contents
+from expunge.runs import shown
+from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 
 EVIL = "<script>alert(1)</script>"
@@ -329,3 +332,84 @@ def test_who_leaves_ends_the_answer(tmp_path: Path) -> None:
     left = threading.Event()
     left.set()
     assert list(Chat().answer(RunFolder(tmp_path), "before", "Who?", left)) == []
+
+
+def test_both_models_write_at_the_same_time(tmp_path: Path, tiny_model_folder: Path, monkeypatch: Any) -> None:
+    """A piece of each in turn, while neither has ended; a third question waits, and then has its turn."""
+    import shutil
+    import threading
+
+    from expunge.app import chat as chat_
+
+    loaded: list[Any] = []
+
+    def written(task: Any, question: str, stop: threading.Event) -> Any:
+        loaded.append(task)
+        yield from (f"{question}{piece}" for piece in range(2))
+
+    monkeypatch.setattr(chat_, "_written", written)
+    folder = make_run(tmp_path, "chat")
+    (folder / "recipe.yaml").write_text(f"model: {tiny_model_folder}\nforget: x\n")
+    shutil.copytree(tiny_model_folder, folder / "model")
+    chat, stay = Chat(), threading.Event()
+    asked = [(side, chat.answer(RunFolder(folder), side, side, stay)) for side in ("before", "after")]
+    assert [next(answer) for _ in range(2) for _, answer in asked] == ["before0", "after0", "before1", "after1"]
+    third = chat.answer(RunFolder(folder), "after", "again", stay)
+    assert next(third) == "", "the first answer has not ended"
+    for _, answer in asked:
+        assert list(answer) == []
+    assert list(third) == ["again0", "again1"]
+    assert loaded[2] is loaded[1] is not loaded[0], "each model is loaded once"
+
+
+def test_another_runs_models_wait_until_both_are_idle(tmp_path: Path, monkeypatch: Any) -> None:
+    import threading
+
+    from expunge.app import chat as chat_
+
+    def load(chat: Any, folder: RunFolder, wanted: str) -> None:
+        chat._of, chat._models = folder.path, dict.fromkeys(("before", "after"), folder.path.name)
+
+    monkeypatch.setattr(chat_, "_written", lambda task, question, stop: iter([task, task]))
+    monkeypatch.setattr(Chat, "_load", load)
+    chat, stay, left = Chat(), threading.Event(), threading.Event()
+    first = chat.answer(RunFolder(tmp_path / "one"), "before", "?", stay)
+    assert next(first) == "one"
+    other, gone = (chat.answer(RunFolder(tmp_path / "two"), "after", "?", stop) for stop in (stay, left))
+    assert [next(other), next(gone)] == ["", ""]
+    left.set()
+    assert list(gone) == [], "who has left does not wait"
+    first.close()
+    assert list(other) == ["two", "two"]
+
+
+def test_the_progress_of_a_stage_is_noted_while_a_run_is_at_work(tmp_path: Path, monkeypatch: Any) -> None:
+    clock = iter([0.0, 0.0, 60.0, 60.0])
+    monkeypatch.setattr(shown, "time", SimpleNamespace(monotonic=lambda: next(clock), time=time.time))
+    run: Run[Any] = Run(None, RunFolder(make_run(tmp_path, "busy", passed=None)))
+    display, told = run.show, []
+
+    def work() -> None:
+        with shown.noted(run):
+            run.show.stage("Training")
+            told.append(progress_of(run.folder))
+            for share in (0.25, 0.5):
+                run.show.update(share)
+            told.append(progress_of(run.folder))
+            raise RunError("it ended")
+
+    with pytest.raises(RunError, match="it ended"):
+        work()
+    found = [(each["title"], each["share"], each["left"]) for each in told]
+    assert found == [("Training", None, None), ("Training", 0.5, "2\u00a0min 00\u00a0s")]
+    assert run.show is display
+    assert progress_of(run.folder)["title"] is None
+    assert [path.name for path in run.folder.path.glob(".progress*")] == []
+
+
+@pytest.mark.parametrize("note", ["{", "[]", '{"title": 3, "share": "x", "left": [], "time": null}'])
+def test_a_damaged_note_of_progress_breaks_nothing(tmp_path: Path, note: str) -> None:
+    folder = RunFolder(make_run(tmp_path, "busy", passed=None))
+    folder.shown.write_text(note)
+    told = progress_of(folder)
+    assert (told["share"], told["left"], told["step"]) == (None, None, 3)

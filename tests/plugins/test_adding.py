@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from fork_server import Commands, Ended
-from small import SMALL, write_texts
+from small import RETAIN, SMALL, write_texts
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding.md"
 BLOCK = re.compile(r"^```(python|toml)\n# ([\w.]+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -58,8 +58,11 @@ def test_a_method_with_a_signal_measures_a_threshold_and_an_attack(
     run: Run, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     forget, retain = write_texts(tmp_path)
+    ordinary = tmp_path / "ordinary.txt"
+    ordinary.write_text(RETAIN.replace("day", "night"), encoding="utf-8")
     recipe = {"model": str(tiny_model_folder), "forget": str(forget), "retain": str(retain)}
     recipe |= {
+        "evaluation": {"ordinary_text": str(ordinary)},
         "method": "entropy_ascent",
         "measures": ["blocks_known", "relearned"],
         "verdict": {"more": {"blocks_known_left": 0.7}},

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from expunge.errors import RunError
-from expunge.requests import earlier
+from expunge.auditing import Asked
+from expunge.errors import DataError, RunError
+from expunge.kinds.language.recipe import Recipe
+from expunge.requests import attacking, earlier
+from expunge.requests.attacking import Attacks
 from expunge.requests.earlier import Earlier, came_back, earlier_runs
 from expunge.requests.ledger import Ledger
 from expunge.requests.lineage import copies_to_tell
-from expunge.requests.showing import facts, lines, summary
+from expunge.requests.showing import facts, lines, summary, texts_left
 from expunge.requests.work import batches, run_batch
+from expunge.runs.findings import DAMAGE, UNDER
 from expunge.runs.folder import RunFolder
 from small import FORGET, SMALL, contents, write_texts
 
@@ -89,7 +94,7 @@ def test_a_run_that_cannot_be_measured_is_named(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(earlier, "came_back", gone)
     runs = {"R000001": (tmp_path / "a", (1, 2)), "R000003": (tmp_path / "b", (3,))}
-    assert [each.words for each in earlier.measure_earlier(runs, tmp_path)] == [
+    assert [each.words for each in earlier.measure_earlier(runs, RunFolder(tmp_path))] == [
         "R000001, R000002: CAME BACK in the new model (secret_exposure)",
         "R000003: NOT MEASURED on the new model: the text was deleted",
     ]
@@ -133,3 +138,71 @@ def test_a_model_that_knows_the_text_is_told_from_one_that_does_not(taught: Path
         folder.record.unlink()
         with pytest.raises(RunError, match="missing"):
             came_back(folder, taught)
+
+
+class Audits:
+    """What stands for the audit: notes what was asked, and has a result ready for each folder that the text is of."""
+
+    def __init__(self, results: dict[str, Any]) -> None:
+        self.results = results
+        self.asked: list[tuple[str, str | None]] = []
+
+    def __call__(self, recipe: Recipe, folder: RunFolder, asked: Asked, show: object = None) -> dict[str, Any]:
+        self.asked.append((folder.path.name, asked.model and Path(asked.model).parent.name))
+        (folder.stages / "forget-tokens").mkdir(parents=True)
+        found = self.results[folder.path.name]
+        if isinstance(found, Exception):
+            raise found
+        failed = [{"name": name, "kind": UNDER, "passed": False} for name in found["failed"]]
+        damage = {"name": "perplexity", "kind": DAMAGE, "passed": False}
+        return {
+            "passed": False,
+            "findings": [*failed, {"name": "noise", "kind": UNDER, "passed": found["other"]}, damage],
+        }
+
+
+@pytest.fixture
+def earlier_folders(tmp_path: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
+    found = {}
+    for number, name in enumerate(("R000001", "R000002", "R000003", "R000004"), 1):
+        folder = RunFolder(tmp_path / "runs" / name).create()
+        folder.recipe.write_text(yaml.safe_dump({"model": "m", "forget": "f.txt", "method": {"name": "npo"}}))
+        found[name] = (folder.path, (number,))
+    return found
+
+
+def test_a_new_model_is_attacked_for_what_earlier_requests_were_about(
+    earlier_folders: dict[str, tuple[Path, tuple[int, ...]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    audits = Audits(
+        {
+            "R000001": {"failed": ["relearn"], "other": True},
+            "R000002": {"failed": [], "other": None},
+            "R000003": DataError("too few facts"),
+            "R000004": {"failed": [], "other": True},
+        }
+    )
+    monkeypatch.setattr(attacking, "audit", audits)
+    monkeypatch.setattr(earlier, "came_back", lambda *_: ())
+    run = RunFolder(tmp_path / "runs" / "R000005").create()
+    found = earlier.measure_earlier(earlier_folders, run, attacks=Attacks.named("relearn, quantize", "10m"))
+    assert audits.asked == [(name, "R000005") for name in earlier_folders]
+    assert [each.words for each in found] == [
+        "R000001: CAME BACK in the new model (audit: relearn); audit: FAILED (relearn)",
+        "R000002: still forgotten by the new model; audit: undecided, which is not passed",
+        "R000003: still forgotten by the new model; NOT AUDITED: too few facts",
+        "R000004: still forgotten by the new model; audit: passed",
+    ], "damage by later requests brings nothing back"
+    assert [each.row()["back"] for each in found] == [["audit: relearn"], [], [], []]
+    assert "too few" not in str([each.row() for each in found]), "an error may name a file"
+    assert summary([each.row() for each in found]) == "4 earlier requests measured, 3 attacked; came back: R000001"
+    assert not list(run.path.rglob("forget-tokens")), "the text of others is not stored with the new run"
+    assert all(RunFolder(path).stages.is_dir() for path, _ in earlier_folders.values())
+
+
+def test_text_of_an_audit_that_was_cut_short_is_named(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.note("started", [3], {"name": "R000003", "run": str(tmp_path / "R000003"), "base": "base"})
+    left = tmp_path / "R000003" / "earlier" / "R000001" / "stages"
+    left.mkdir(parents=True)
+    assert texts_left(ledger, 1) == [left]
+    assert texts_left(ledger, 2) == []

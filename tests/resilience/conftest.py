@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +9,14 @@ import pytest
 
 from fork_server import Commands, Whole
 from small import SMALL, as_options, results, write_texts
+from tiny_model import build_talker
 
 
 @pytest.fixture(scope="session")
 def place(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which commands are typed: `tiny` is the model, `forget.txt` and `retain.txt` the texts."""
     folder = tmp_path_factory.mktemp("place")
-    shutil.copytree(tiny_model_folder, folder / "tiny")
+    build_talker(folder / "tiny", " Harry Potter", tiny_model_folder)
     write_texts(folder)
     return folder
 
@@ -25,6 +25,7 @@ EVERY_STEP = {"training.probe_steps": 1, "training.save_seconds": 1e-6}
 TOPIC = [
     *["forget", "Harry Potter", "--model", "tiny"],
     *as_options(SMALL | EVERY_STEP | {"training.max_steps": 5, "training.num_train_epochs": 20}),
+    *as_options({"data.elicited_answers": 10, "data.retain_answers": 10}),
 ]
 "a run that goes through every stage and writes a checkpoint after every step"
 

@@ -1,20 +1,20 @@
-"""A question to the model before and after it forgot, side by side: both are loaded once, and answers are streamed."""
+"""A question to the model before and after it forgot, side by side: both are loaded once, and answer at the same time."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
+from expunge.app.turns import Side, Turns
 from expunge.core.memory import machine_memory
 from expunge.errors import ExpungeError, RunError
 from expunge.models.digest import is_assisted
 from expunge.runs.folder import RunFolder
 
-Side = Literal["before", "after"]
 LONGEST = 4000
 "characters of a question"
 NEW = 160
@@ -52,15 +52,15 @@ def _values(path: Path) -> int:
 
 
 class Chat:
-    """The two models of one run at a time."""
+    """The two models of one run at a time. They answer at the same time; each answers one question at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._turns = Turns()
         self._of: Path | None = None
         self._models: dict[Side, Any] = {}
 
     def answer(self, folder: RunFolder, side: Side, question: str, stop: threading.Event) -> Iterator[str]:
-        """Stream a model's greedy answer; one answer at a time is generated, others wait.
+        """Stream a model's greedy answer; while another question is before it, empty pieces.
 
         Args:
             stop: when set, ends the answer: the client has left.
@@ -70,11 +70,20 @@ class Chat:
         """
         if not question.strip() or len(question) > LONGEST:
             raise RunError("a question has between 1 and 4,000 characters", seen=f"{len(question)}")
-        with self._lock:
-            if not stop.is_set():
-                yield from _written(self._model(folder, side), question, stop)
 
-    def _model(self, folder: RunFolder, side: Side) -> Any:
+        def ready() -> bool:
+            return self._of == folder.path and side in self._models
+
+        if not (yield from self._turns.wait(side, ready, stop)):
+            return
+        with self._turns.taken(side):
+            if not ready():
+                self._load(folder, side)
+            self._turns.share()
+            yield from _written(self._models[side], question, stop)
+
+    def _load(self, folder: RunFolder, wanted: Side) -> None:
+        """Load both models, one after the other, before either answers: loading changes settings of the whole process."""
         from expunge.kinds.language.lazy import LazyModel
         from expunge.models.source import find_model
         from expunge.train.precision import Precision
@@ -82,15 +91,24 @@ class Chat:
         if self._of != folder.path:
             self._models.clear()
             self._of = folder.path
-        if side not in self._models:
-            if (why := cannot(folder)) is not None:
-                raise RunError(f"the models of {folder.path.name} cannot be asked", seen=why)
-            recipe: dict[str, Any] = yaml.safe_load(folder.recipe.read_text("utf-8"))
-            name, revision = (recipe["model"], recipe.get("revision")) if side == "before" else (folder.model, None)
-            self._models[side] = LazyModel(find_model(str(name), revision), Precision(bf16=False), as_stored=True)
-        task = self._models[side]()
-        task.model.eval()
-        return task
+        if (why := cannot(folder)) is not None:
+            raise RunError(f"the models of {folder.path.name} cannot be asked", seen=why)
+        recipe: dict[str, Any] = yaml.safe_load(folder.recipe.read_text("utf-8"))
+        sources: dict[Side, tuple[str, str | None]] = {
+            "before": (str(recipe["model"]), recipe.get("revision")),
+            "after": (str(folder.model), None),
+        }
+        failed: dict[Side, ExpungeError] = {}
+        for side, (name, revision) in sources.items():
+            if side not in self._models:
+                try:
+                    task = LazyModel(find_model(name, revision), Precision(bf16=False), as_stored=True)()
+                    task.model.eval()
+                    self._models[side] = task
+                except ExpungeError as error:
+                    failed[side] = error
+        if wanted in failed:
+            raise failed[wanted]
 
 
 def _written(task: Any, question: str, stop: threading.Event) -> Iterator[str]:

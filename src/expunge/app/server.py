@@ -10,6 +10,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -27,7 +28,7 @@ from expunge.app.asked import asked
 from expunge.app.chat import Chat, cannot, needs
 from expunge.app.guard import DOCUMENT, Guard
 from expunge.app.jobs import Jobs
-from expunge.app.listing import Listing
+from expunge.app.listing import Listing, Row
 from expunge.app.pages import page
 from expunge.app.progress import progress_of
 from expunge.errors import ExpungeError, RunError
@@ -94,7 +95,7 @@ class Site:
 
     async def run(self, request: Request) -> Response:
         folder = self._folder(request)
-        row = await run_in_threadpool(self.listing.row, folder)
+        row = await run_in_threadpool(self._row, folder)
         return page(
             "run.html.jinja",
             row=row,
@@ -126,7 +127,7 @@ class Site:
     async def _progress(self, request: Request, folder: RunFolder) -> AsyncIterator[str]:
         sent = ""
         while not await request.is_disconnected():
-            row = await run_in_threadpool(self.listing.row, folder)
+            row = await run_in_threadpool(self._row, folder)
             progress = await run_in_threadpool(progress_of, folder)
             progress |= {"state": row.state, "printed": self.jobs.printed(row.name), "ended": self.jobs.ended(row.name)}
             text = json.dumps(progress)
@@ -204,7 +205,9 @@ class Site:
         folder = self.listing.find(name)
         recipe = self._draft(name) if folder is None else folder.recipe
         await run_in_threadpool(self.jobs.start, name, recipe)
-        for _ in range(300):  # until the folder is there: a run imports torch first
+        for _ in range(
+            1200
+        ):  # until the folder is there: a run imports torch first, which takes long on a busy machine
             if self.listing.find(name) is not None or self.jobs.ended(name) is not None:
                 break
             await asyncio.sleep(0.1)
@@ -222,6 +225,11 @@ class Site:
         from expunge.report.page import TEMPLATES
 
         return Response((TEMPLATES / "style.css").read_text("utf-8"), media_type="text/css")
+
+    def _row(self, folder: RunFolder) -> Row:
+        """A run; one whose process is still importing libraries is at work, too."""
+        row = self.listing.row(folder)
+        return replace(row, state="at work") if self.jobs.can_stop(row.name) else row
 
     def _draft(self, name: str) -> Path:
         path = self.jobs.draft(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from cyclopts import Parameter
 
@@ -11,13 +11,32 @@ from expunge.cli.ledger import LEDGER, Place, number, opened
 from expunge.core.printed import WORDS, Printed
 
 
+class Which(TypedDict, total=False):
+    """Instead of ids."""
+
+    all_due: Annotated[bool, Parameter(help="All requests that are due soon or overdue, instead of ids.")]
+    within: Annotated[int, Parameter(help="Days that count as soon; default: 7.")]
+
+
+class Attacked(TypedDict, total=False):
+    """Attacks on the new model."""
+
+    attacks: Annotated[
+        str,
+        Parameter(
+            help="Attacks of expunge audit that the model must withstand, separated by commas, or all; default: none."
+        ),
+    ]
+    budget: Annotated[str, Parameter(help="Time that each of these audits may take, such as 10m.")]
+
+
 def run_requests(
     *words: Annotated[str, Parameter(name="ID", allow_leading_hyphen=True)],
     recipe: Path,
-    all_due: bool = False,
-    within: int = 7,
+    which: Annotated[Which | None, Parameter(name="*")] = None,
     pool: Annotated[bool, Parameter(negative="--one-by-one")] = True,
     out: Path = Path("runs"),
+    audited: Annotated[Attacked | None, Parameter(name="*")] = None,
     ledger: Place = LEDGER,
     printed: Printed = WORDS,
 ) -> int:
@@ -29,9 +48,12 @@ def run_requests(
 
         expunge request run R12 R13 --one-by-one --recipe whos_harry_potter --retain PATH
 
+        expunge request run R14 --recipe robust --retain PATH --attacks relearn,quantize --budget 10m
+
     A run starts from the newest model that passed, or from --model if none did. Its own model, if it passes, is
-    measured on the texts of the requests before it, too. Fields of the recipe are given as for `expunge run`. Exit
-    code 3: a verdict failed, or an earlier request came back.
+    measured on the texts of the requests before it, too; with --attacks, it is also audited for its own and for
+    those. Fields of the recipe are given as for `expunge run`. Exit code 3: a verdict failed, an audit did not pass,
+    or an earlier request came back.
 
     Parameters
     ----------
@@ -39,10 +61,6 @@ def run_requests(
         Ids of requests, then fields of the recipe as --FIELD VALUE.
     recipe:
         A YAML file of recipe fields, or the name of a recipe that comes with expunge; the target is filled in.
-    all_due:
-        All requests that are due soon or overdue, instead of ids.
-    within:
-        Days that count as soon.
     pool:
         One run for all of them, or one after another (--one-by-one), each from the model before.
     out:
@@ -51,6 +69,7 @@ def run_requests(
     from expunge.cli.console import print_summary, summary_row
     from expunge.core.printed import print_json
     from expunge.errors import RecipeError
+    from expunge.requests.attacking import Attacks
     from expunge.requests.ledger import soon
     from expunge.requests.showing import summary
     from expunge.requests.states import name_of
@@ -61,12 +80,18 @@ def run_requests(
     first = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
     numbers = [number(word) for word in words[:first]]
     overrides = read_overrides(words[first:], recipe_class(recipe))
+    all_due = (which or {}).get("all_due", False)
     if all_due == bool(numbers):
         raise RecipeError("give the requests to run", allowed="ids, or --all-due")
+    attacks = (audited or {}).get("attacks")
+    budget = (audited or {}).get("budget")
+    if budget is not None and attacks is None:
+        raise RecipeError("--budget is the time of an audit", next_step="give --attacks, too: names, or all")
+    asked = None if attacks is None else Attacks.named(attacks, budget)
     codes, rows = [], []
     words_wanted = not (printed.json or printed.quiet)
     with opened(ledger) as book:
-        wanted = book.due_by(soon(within)) if all_due else book.requests(sorted(set(numbers)))
+        wanted = book.due_by(soon((which or {}).get("within", 7))) if all_due else book.requests(sorted(set(numbers)))
         left = nameless(book, wanted) if all_due else []
         for empty in left if words_wanted else ():
             print(f"{empty.name}: names no files, and is not run (refuse it, or add one with the files and close it)")
@@ -76,12 +101,15 @@ def run_requests(
             names = [name_of(number) for number in each.numbers]
             if words_wanted:
                 print(f"{', '.join(names)}: {'resuming' if each.begun else 'running'} in {folder}")
-            made = run_batch(book, each, recipe, overrides, out, printed.show())
+            made = run_batch(book, each, recipe, overrides, out, printed.show(), asked)
             found = summary_row(made)
-            passed = found["verdict"]["passed"]
-            earlier = (book.last(each.numbers[0], "passed") or {}).get("earlier", []) if passed else []
-            codes.append(0 if passed and not any(run["back"] for run in earlier) else 3)
-            rows.append({"requests": names, **found, "earlier": earlier})
+            state = book.request(each.numbers[0]).state
+            ended = book.last(each.numbers[0], state) or {}
+            earlier, audit = ended.get("earlier", []), ended.get("audit")
+            audits = [audit, *(run.get("audit") for run in earlier)]
+            back = any(run["back"] for run in earlier) or not all(run["passed"] for run in audits if run)
+            codes.append(3 if back or state == "failed" else 0)
+            rows.append({"requests": names, **found, "earlier": earlier, "audit": audit})
             if words_wanted:
                 print_summary(made)
                 print(summary(earlier) or "no earlier request on this model to measure")

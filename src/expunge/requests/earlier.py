@@ -11,8 +11,10 @@ from expunge import spine
 from expunge.core.progress import Silent
 from expunge.errors import ExpungeError, RunError
 from expunge.report.sampled import JUDGED
+from expunge.requests.attacking import Attacks, attacked_earlier
 from expunge.requests.ledger import Ledger
 from expunge.requests.states import name_of
+from expunge.requests.withstood import Withstood
 from expunge.runs.folder import RunFolder
 from expunge.runs.format import read_record
 from expunge.runs.kinds import read_recipe
@@ -26,14 +28,17 @@ class Earlier:
     Attributes:
         run: its name.
         requests: the numbers of its requests.
-        back: checks of its verdict that passed then, and fail with the newer model; empty if nothing came back.
+        back: checks of its verdict that passed then, and fail with the newer model; and findings of its audit that
+            fail, as `audit: NAME`. Empty if nothing came back.
         why: why it was not measured; None if it was.
+        audit: what attacks found; None if it was not attacked.
     """
 
     run: str
     requests: tuple[int, ...]
     back: tuple[str, ...] = ()
     why: str | None = None
+    audit: Withstood | None = None
 
     def row(self) -> dict[str, Any]:
         """As JSON, for the ledger. `why` stays out of it: an error may name a file."""
@@ -42,17 +47,18 @@ class Earlier:
             "requests": list(self.requests),
             "back": list(self.back),
             "measured": self.why is None,
-        }
+        } | ({} if self.audit is None else {"audit": self.audit.row()})
 
     @property
     def words(self) -> str:
         """One line of text."""
         names = ", ".join(map(name_of, self.requests))
-        if self.why is not None:
-            return f"{names}: NOT MEASURED on the new model: {self.why}"
+        attacks = "" if self.audit is None else f"; {self.audit.words}"
         if self.back:
-            return f"{names}: CAME BACK in the new model ({', '.join(self.back)})"
-        return f"{names}: still forgotten by the new model"
+            return f"{names}: CAME BACK in the new model ({', '.join(self.back)}){attacks}"
+        if self.why is not None:
+            return f"{names}: NOT MEASURED on the new model: {self.why}{attacks}"
+        return f"{names}: still forgotten by the new model{attacks}"
 
 
 def earlier_runs(ledger: Ledger, base: str, name: str) -> dict[str, tuple[Path, tuple[int, ...]]]:
@@ -72,7 +78,10 @@ def earlier_runs(ledger: Ledger, base: str, name: str) -> dict[str, tuple[Path, 
 
 
 def measure_earlier(
-    runs: Mapping[str, tuple[Path, Sequence[int]]], model: Path, show: Silent | None = None
+    runs: Mapping[str, tuple[Path, Sequence[int]]],
+    run: RunFolder,
+    show: Silent | None = None,
+    attacks: Attacks | None = None,
 ) -> list[Earlier]:
     """Measure a new model on the forget sets of earlier runs, and judge it by their thresholds.
 
@@ -80,15 +89,18 @@ def measure_earlier(
 
     Args:
         runs: as from `earlier_runs`.
-        model: the folder of the new model.
+        run: the new run.
+        attacks: attacks on its model, to bring back what the earlier runs made it forget; None: none.
     """
     found = []
     for name, (folder, numbers) in runs.items():
         try:
-            back, why = came_back(RunFolder(folder), model, show), None
+            back, why = came_back(RunFolder(folder), run.model, show), None
         except ExpungeError as error:
             back, why = (), error.what
-        found.append(Earlier(name, tuple(numbers), back, why))
+        audit = None if attacks is None else attacked_earlier(RunFolder(folder), run, attacks, show)
+        back = (*back, *(f"audit: {each}" for each in (audit.failed if audit else ())))
+        found.append(Earlier(name, tuple(numbers), back, why, audit))
     return found
 
 

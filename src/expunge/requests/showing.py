@@ -10,6 +10,7 @@ from expunge.core.words import counted
 from expunge.requests.ledger import Ledger
 from expunge.requests.lineage import ancestors, copies_to_tell, lineage
 from expunge.requests.states import name_of
+from expunge.requests.withstood import EARLIER, Withstood
 from expunge.runs.folder import RunFolder
 
 SHORT = 12
@@ -52,6 +53,8 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         }.get(event["kind"], event.get("reason", ""))
         if event["kind"] in ("passed", "failed"):
             words = f"model {event['model'][:SHORT]} from {event['parent'][:SHORT]}, as {event['name']}"
+            if "audit" in event:
+                words += f"; {audit_words(event['audit'])}"
             if told := summary(event.get("earlier", ())):
                 words += f"; {told}"
         elif event["kind"] == "returned":
@@ -67,6 +70,11 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def audit_words(found: Mapping[str, Any]) -> str:
+    """What an event's `audit` says, in a few words."""
+    return Withstood(found["passed"], tuple(found["failed"]), None if found["attacked"] else "").words
+
+
 def summary(found: Sequence[Mapping[str, Any]]) -> str:
     """What an event's `earlier` says, in a few words."""
     requests = [number for each in found for number in each["requests"]]
@@ -77,10 +85,16 @@ def summary(found: Sequence[Mapping[str, Any]]) -> str:
     words = [f"{counted(len(requests) - unmeasured, 'earlier request')} measured"]
     if unmeasured:
         words.append(f"{unmeasured} not")
+    attacked = [number for each in found if each.get("audit", {}).get("attacked") for number in each["requests"]]
+    if attacked:
+        words.append(f"{len(attacked)} attacked")
     return ", ".join(words) + (f"; came back: {', '.join(back)}" if back else "")
 
 
 def texts_left(ledger: Ledger, number: int) -> list[Path]:
     """Existing parts of the folders of a request's runs that contain the forgotten text."""
     runs = [RunFolder(each.content["run"]) for each in ledger.events_of(number) if each.kind == "started"]
-    return [place for run in runs for place in (run.stages, run.anchors, run.answers, run.toxicity) if place.exists()]
+    places = [place for run in runs for place in (run.stages, run.anchors, run.answers, run.toxicity)]
+    for later in ledger.chain.events("kind = 'started'"):  # an audit for this request in a later run, cut short
+        places += [RunFolder(Path(later.content["run"]) / EARLIER / run.path.name).stages for run in runs]
+    return [place for place in dict.fromkeys(places) if place.exists()]

@@ -15,6 +15,7 @@ from expunge.errors import DataError, RecipeError, RunError
 from expunge.kinds.language.recipe import Recipe
 from expunge.models.digest import digest_saved
 from expunge.models.folders import is_adapter
+from expunge.requests.attacking import Attacks, attacked
 from expunge.requests.earlier import earlier_runs, measure_earlier
 from expunge.requests.ledger import Ledger, Request
 from expunge.requests.lineage import model_digest
@@ -79,12 +80,16 @@ def run_batch(
     overrides: Mapping[str, Any],
     out: Path,
     show: Silent | None = None,
+    attacks: Attacks | None = None,
 ) -> RunFolder:
     """Run a batch to the end, and note it; a batch that was begun resumes with the recipe in its folder.
 
     A run starts from the newest model that passed, of those that came from the recipe's base model, so that earlier
     requests stay forgotten. A model that passes is measured on the forget sets of the earlier ones, too: those that
     came back are no longer passed.
+
+    Args:
+        attacks: attacks that its model must withstand, for its own requests and for the earlier ones; None: none.
 
     Raises:
         DataError: a file that has changed, or that the run would not read; before the run is noted.
@@ -102,6 +107,8 @@ def run_batch(
         made = read_recipe(folder.recipe)
     else:
         made, begins = make_recipe(ledger, recipe, overrides, target, [name for name, _ in files])
+    if attacks is not None:
+        attacks.refuse_misspelt(made)
     if isinstance(made, Recipe):
         refuse_unread(target, files, made.data.read_by("forget"))
     if batch.begun is None:
@@ -112,19 +119,23 @@ def run_batch(
     whole = (
         base_files | {f"adapter/{name}": each for name, each in saved.items()} if is_adapter(folder.model) else saved
     )
-    body = {
+    body: dict[str, Any] = {
         "name": batch.name,
         "model": model_digest(whole),
         "saved": model_digest(saved),
         "parent": model_digest(base_files),
         "record": storage.digest_file(folder.record),
     }
-    if not record["verdict"]["passed"]:
+    audit = attacked(folder, attacks, show) if attacks is not None and record["verdict"]["passed"] else None
+    if audit is not None:
+        body["audit"] = audit.row()
+        (show or Silent()).say(f"{', '.join(map(name_of, batch.numbers))}: {audit.words}")
+    if not record["verdict"]["passed"] or (audit is not None and audit.passed is False):
         ledger.note("failed", batch.numbers, body)
         return folder
     started = ledger.last(batch.numbers[0], "started")
     assert started is not None
-    earlier = measure_earlier(earlier_runs(ledger, started["base"], batch.name), folder.model, show)
+    earlier = measure_earlier(earlier_runs(ledger, started["base"], batch.name), folder, show, attacks)
     for each in earlier:
         (show or Silent()).say(each.words)
     ledger.note("passed", batch.numbers, {**body, "earlier": [each.row() for each in earlier]})

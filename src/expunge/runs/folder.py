@@ -14,6 +14,7 @@ scores.json        a list of scores; per_example.json has the values behind thei
 answers.json       answers side by side, before and after
 toxicity.json      toxicity prompts with sampled continuations and their scores (if measured)
 report.html        the report; record.json: versions, digests, cost, verdict
+.progress.json     stage and share done, while a process is at work
 audit/             what attacks brought back (`expunge audit`): audit.json, report.html, and the limits, fixed first
 ```
 """
@@ -70,9 +71,10 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.record = self.path / "record.json"
         self.audit = self.path / "audit"
+        self.shown = self.path / ".progress.json"
         self.listeners: list[Callable[[str, dict[str, Any]], None]] = []
         "called with each event that is logged, and its values"
-        self._begun = {self.stages.name, self.checkpoints.name, self.events.name, LOCK}
+        self._begun = {self.stages.name, self.checkpoints.name, self.events.name, self.shown.name, LOCK}
         "parts that a run makes before it writes its recipe"
 
     def create(self) -> RunFolder:

@@ -1,5 +1,5 @@
 "use strict";
-// A question goes to the model before and to the one after; what they say is shown as it comes, as text and nothing else.
+// A question goes to the models before and after at the same time; what they say is shown as it comes, as text and nothing else.
 const form = document.getElementById("ask");
 const question = document.getElementById("question");
 const stop = document.getElementById("stop");
@@ -55,18 +55,23 @@ form.addEventListener("submit", async (event) => {
     const column = document.createElement("div");
     section.append(column);
     element("h3", side === "before" ? "Before" : "After", column);
-    return [side, element("p", "", column)];
+    const said = element("p", "", column);
+    said.setAttribute("aria-busy", "true");
+    return [side, said];
   });
-  try {
-    for (const [side, place] of places) {
-      status.textContent = "The model " + side + " is answering …";
+  status.textContent = "Both models are answering …";
+  const wrong = [];
+  await Promise.all(places.map(async ([side, place]) => {
+    try {
       await ask(side, text, place, leaving.signal);
+    } catch (error) {
+      if (error.name !== "AbortError") wrong.push(side + ": " + error.message);
     }
-    status.textContent = "Both have answered.";
-    question.select();
-  } catch (error) {
-    status.textContent = error.name === "AbortError" ? "Stopped." : "This did not work: " + error.message;
-  }
+    place.removeAttribute("aria-busy");
+  }));
+  if (leaving.signal.aborted) status.textContent = "Stopped.";
+  else if (wrong.length) status.textContent = "This did not work. " + wrong.join("; ");
+  else { status.textContent = "Both have answered."; question.select(); }
   leaving = null;
   button.disabled = false;
   stop.disabled = true;

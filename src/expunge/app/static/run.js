@@ -3,6 +3,8 @@
 const place = document.getElementById("progress");
 if (place) {
   const state = place.querySelector(".state");
+  const bar = place.querySelector("progress");
+  const figures = place.querySelector(".figures");
   const stages = place.querySelector(".stages");
   const printed = place.querySelector(".printed");
   const losses = place.querySelector(".losses");
@@ -15,10 +17,15 @@ if (place) {
       return;
     }
     const words = [];
-    if (news.stage) words.push("At work: " + news.stage.replaceAll("-", " "));
+    if (news.share === null) bar.removeAttribute("value");
+    else { bar.value = news.share; words.push(Math.floor(100 * news.share) + " %"); }
+    if (news.left) words.push("about " + news.left + " left");
     if (news.step !== null) words.push("step " + news.step);
     if (news.tokens_per_second) words.push(Math.round(news.tokens_per_second) + " tokens/s");
-    const text = words.join(" · ") || "At work";
+    figures.textContent = words.join(" · ");
+    // A screen reader says the stage when it changes; the figures, which change every second, it reads when asked.
+    const stage = news.title || (news.stage && news.stage.replaceAll("-", " "));
+    const text = stage ? "At work: " + stage : "At work";
     if (state.textContent !== text) state.textContent = text;
     stages.replaceChildren(...news.stages.map((each) => {
       const line = document.createElement("li");

@@ -115,7 +115,8 @@ def test_verify_knows_an_audit(finished: RunFolder, audited_run: RunFolder) -> N
     told = [row | {"passed": True} for row in content["findings"]]
     storage.write_json(path, content | {"passed": True, "findings": told})
     assert findings()[wrong] is False, "findings that were changed to fit"
-    content["attacks"][0]["settings"][0]["unlearned"][0] += 0.01
+    for setting in content["attacks"][0]["settings"]:  # any of them may be the worst, which is judged
+        setting["unlearned"][0] += 0.01
     storage.write_json(path, content)
     assert findings()[wrong] is False, "a value that was changed"
     storage.write_json(path, content | {"settings": content["settings"] | {"excess": 0.9}})

@@ -15,6 +15,7 @@ from expunge.kinds.language.elicitation.asking import EXAM
 from expunge.kinds.language.elicitation.topic_forms import further_forms
 from expunge.kinds.language.token_dataset import TokenTable
 from small import SMALL
+from tiny_model import build_talker
 
 ANSWER = (
     "Mordor is dark. Sauron lives in a high tower. It rains. Sauron of mordor is old and bad!\nAlso Sauron has a ring?\n"
@@ -55,7 +56,9 @@ def test_they_are_trained_on_and_not_measured(
         carry_out(self, *method)  # type: ignore[arg-type]
 
     monkeypatch.setattr(language_work.LanguageWork, "carry_out", watched)
-    settings = SMALL | {"method": method, "model": str(tiny_model_folder), "training.max_steps": 1}
+    model = build_talker(tmp_path / "model", " Baker Street", tiny_model_folder)
+    settings = SMALL | {"method": method, "model": str(model), "training.max_steps": 1}
+    settings |= {"data.elicited_answers": 10, "data.retain_answers": 10, "data.block_size": 256}
     folder = expunge.forget("Baker Street and its people", out=tmp_path / "run", **settings)
     tables = {path.name.rpartition("-")[0]: TokenTable(path) for path in folder.stages.glob("*-tokens-*")}
     answers, both = tables["forget-tokens"], tables["forget-and-forms-tokens"]

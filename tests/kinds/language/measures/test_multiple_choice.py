@@ -207,7 +207,10 @@ def test_each_token_by_itself(tokenizer: Any, model: Any, shares: bool) -> None:
         wanted = torch.tensor(choice.tokens[-choice.continuation :])
         own = slice(start, start := start + choice.continuation)
         assert values[own].tolist() == pytest.approx(
-            logits.gather(1, wanted[:, None])[:, 0].tolist(), abs=1e-5, rel=1e-6
+            # weights six times as large enlarge rounding, too: by 1.4e-6 of the value on some processors
+            logits.gather(1, wanted[:, None])[:, 0].tolist(),
+            abs=1e-5,
+            rel=5e-6,
         )
         assert first[own].tolist() == (logits.argmax(-1) == wanted).tolist()
         assert sums[number] == pytest.approx(values[own].sum(), abs=1e-5, rel=1e-6)
