@@ -95,7 +95,8 @@ def predicted(case: Case) -> int:
     )
     taken = depth.of_training(setting)
     # An adapter is merged in float32 in the end, as the stage `saving` of a plan has it.
-    return max(taken.peak, 4 * taken.numbers["weights"] if setting.adapted else 0)
+    weights = depth.of_looking(setting).numbers["weights"]  # those of a base in 4 bits are packed in a step
+    return max(taken.peak, 4 * weights if setting.adapted else 0)
 
 
 def measured(case: Case) -> dict[str, int]:

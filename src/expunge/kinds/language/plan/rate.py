@@ -13,6 +13,7 @@ from time import perf_counter
 import torch
 from torch import nn
 
+from expunge.core.memory import keep_freed_memory
 from expunge.kinds.language.lora import Adapter, inject
 from expunge.kinds.language.narrow_training import weight_type
 from expunge.kinds.language.plan import depth
@@ -101,6 +102,7 @@ def _steps(setting: Setting, processor: bool) -> Iterator[Measured]:
 
 def _seconds(setting: Setting, layers: int) -> float:
     """The least time of a step's forward and backward pass."""
+    keep_freed_memory()  # as a run does
     precision, training = Precision(setting.bf16), setting.training
     narrow = setting.narrow if setting.adapted else None
     model = build(setting.model, narrow or torch.float32, layers)
