@@ -22,6 +22,7 @@ LORA = {"adapter_rank": 16}
 CHECKPOINTING = {"gradient_checkpointing": True}
 NARROW, IN_8_BITS = {"weight_dtype": "bfloat16"}, {"optim": "adamw_bnb_8bit"}
 BASE_IN_8_BITS = {"quantization": "8bit"}
+BASE_IN_4_BITS = {"quantization": "4bit"}
 Case = tuple[str, str, int, int, dict[str, Any], bool]
 CASES: list[Case] = [
     ("11 M", "gradient_difference", 4, 128, {}, False),
@@ -49,6 +50,8 @@ CASES: list[Case] = [
     ("11 M", "gradient_difference", 4, 128, LORA | BASE_IN_8_BITS, False),
     ("11 M", "simnpo", 2, 128, LORA | BASE_IN_8_BITS | CHECKPOINTING, False),
     ("43 M", "gradient_difference", 2, 128, LORA | BASE_IN_8_BITS, False),
+    ("11 M", "gradient_difference", 4, 128, LORA | BASE_IN_4_BITS, False),
+    ("43 M", "simnpo", 2, 128, LORA | BASE_IN_4_BITS | CHECKPOINTING, False),
 ]
 "(model, method, batch, block, other fields of training, bfloat16)"
 STEPS = 2
@@ -92,7 +95,8 @@ def predicted(case: Case) -> int:
     )
     taken = depth.of_training(setting)
     # An adapter is merged in float32 in the end, as the stage `saving` of a plan has it.
-    return max(taken.peak, 4 * taken.numbers["weights"] if setting.adapted else 0)
+    weights = depth.of_looking(setting).numbers["weights"]  # those of a base in 4 bits are packed in a step
+    return max(taken.peak, 4 * weights if setting.adapted else 0)
 
 
 def measured(case: Case) -> dict[str, int]:

@@ -6,12 +6,13 @@ Every attack on either side is cached in the folder, so the same command resumes
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from expunge.core import storage
-from expunge.core.processes import refuse_launcher
+from expunge.core.processes import agreed, first_alone, is_first, launched_to_spread
 from expunge.core.progress import Silent
 from expunge.errors import RecipeError, RunError
 from expunge.measures.audit.excess import facts_beyond
@@ -20,16 +21,19 @@ from expunge.report.render import render_report
 from expunge.runs.attack_names import refuse_unknown
 from expunge.runs.attack_plan import ask_fewer, carried_out, make_plan, refuse_too_small
 from expunge.runs.audit import SHOWN, Attacked, Trial
+from expunge.runs.context import Run
 from expunge.runs.findings import findings, passed
 from expunge.runs.folder import RunFolder
 from expunge.runs.format import FORMAT
 from expunge.runs.kinds import kinds_by_name
 from expunge.runs.plugins import reference
 from expunge.runs.recipe import BaseRecipe
+from expunge.runs.registry import kind_of
+from expunge.runs.sharing_attacks import offer, share
 from expunge.runs.shown import noted
 from expunge.runs.versions import versions
 from expunge.runs.work import Budget
-from expunge.spine import at_work
+from expunge.spine import at_work, quiet_others, refuse_processes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,13 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
         ExpungeError: with the next step; results so far are kept.
     """
     budget = Budget(asked.budget, asked.begun)
-    refuse_launcher("an audit is made in")
+    refuse_processes(kind_of(recipe))
+    if launched_to_spread():
+        raise RecipeError(
+            "an audit changes whole models: each process has all of their weights",
+            seen="ACCELERATE_USE_FSDP",
+            next_step="start without --use_fsdp",
+        )
     folder.refuse_moved(recipe.model_dump(mode="json"))
     with at_work(recipe, folder, show, f"run the same command again: it resumes in {folder.path}") as (kind, story):
         if kind.audit is None:
@@ -72,46 +82,59 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
                 allowed=", ".join(each.words for each in kinds_by_name().values() if each.audit is not None),
                 next_step="see expunge evaluate",
             )
-        with folder.locked(), noted(story.run):
-            at_audit = reference(kind.audit)(story, asked.model, asked.control, asked.holdout)
-            refuse_unknown(asked.attacks, at_audit.names())
-            ask_fewer(at_audit, budget, earlier := _noted(folder))
-            refuse_too_small(at_audit, asked.attacks, budget, earlier)
-            fixed = _fix(folder, recipe, at_audit)
-            known = at_audit.known()
-            plan = make_plan(at_audit, asked.attacks, budget)
-            attacked = carried_out(at_audit, plan, budget)
-            damage = at_audit.damage()
-            groups = at_audit.groups()
-            found = findings(at_audit.settings, known, attacked, at_audit.damaged(damage), at_audit.paired, groups)
-            budget.after = at_audit.answering()
-            facts = _facts(at_audit, known, attacked, in_time=budget.left >= 0)
-            at_audit.release()
-            result = {
-                "format": FORMAT,
-                "passed": passed(found, at_audit.settings.untested_passes) and bool(attacked) and not plan.short,
-                "short": plan.short,
-                "settings": fixed["settings"],
-                "settings_digest": fixed["digest"],
-                "fixed_at": fixed["time"],
-                "earlier_limits": fixed["earlier"],
-                **at_audit.about(),
-                "groups": groups,
-                "findings": [finding.row() for finding in found],
-                "attacks": [each.row() for each in attacked],
-                "known": {which: [float(value) for value in trial.values] for which, trial in known.items()},
-                "damage": damage,
-                "facts_shown": facts,
-                "not_tested": plan.left,
-                "seconds": round(budget.spent, 1),
-                "budget": asked.budget,
-                "versions": versions(),
-            }
-            storage.write_json(folder.audit / "audit.json", result)
-            folder.log("audited", passed=result["passed"], seconds=result["seconds"])
-            render_audit(folder)
-            if folder.record.is_file():
-                render_report(folder)
+        quiet_others(story)
+        make = partial(reference(kind.audit), story, asked.model, asked.control, asked.holdout)
+        if not is_first():
+            offer(make)
+        return agreed(first_alone(lambda: _audited(make, story.run, recipe, asked, budget))) or {}
+
+
+def _audited(
+    make: Callable[[], Any], run: Run[Any], recipe: BaseRecipe, asked: Asked, budget: Budget
+) -> dict[str, Any]:
+    """The first process's part: everything; the others help it."""
+    folder = run.folder
+    with folder.locked(), noted(run):
+        at_audit = make()
+        refuse_unknown(asked.attacks, at_audit.names())
+        ask_fewer(at_audit, budget, earlier := _noted(folder))
+        refuse_too_small(at_audit, asked.attacks, budget, earlier)
+        fixed = _fix(folder, recipe, at_audit)
+        known = at_audit.known()
+        plan = make_plan(at_audit, asked.attacks, budget)
+        share(at_audit, plan, budget)
+        attacked = carried_out(at_audit, plan, budget)
+        damage = at_audit.damage()
+        groups = at_audit.groups()
+        found = findings(at_audit.settings, known, attacked, at_audit.damaged(damage), at_audit.paired, groups)
+        budget.after = at_audit.answering()
+        facts = _facts(at_audit, known, attacked, in_time=budget.left >= 0)
+        at_audit.release()
+        result = {
+            "format": FORMAT,
+            "passed": passed(found, at_audit.settings.untested_passes) and bool(attacked) and not plan.short,
+            "short": plan.short,
+            "settings": fixed["settings"],
+            "settings_digest": fixed["digest"],
+            "fixed_at": fixed["time"],
+            "earlier_limits": fixed["earlier"],
+            **at_audit.about(),
+            "groups": groups,
+            "findings": [finding.row() for finding in found],
+            "attacks": [each.row() for each in attacked],
+            "known": {which: [float(value) for value in trial.values] for which, trial in known.items()},
+            "damage": damage,
+            "facts_shown": facts,
+            "not_tested": plan.left,
+            "seconds": round(budget.spent, 1),
+            "budget": asked.budget,
+            "versions": versions(),
+        }
+        storage.write_json(folder.audit / "audit.json", result)
+        folder.log("audited", passed=result["passed"], seconds=result["seconds"])
+        render_audit(folder)
+        if folder.record.is_file():
+            render_report(folder)
     return result
 
 

@@ -17,7 +17,7 @@ from expunge.core.interruption import interruptible
 from expunge.core.memory import out_of_memory
 from expunge.core.processes import first_alone, is_first, launched, launched_to_spread, refuse_launcher
 from expunge.core.progress import Silent
-from expunge.core.score import Score
+from expunge.core.score import Score, scores_on_all
 from expunge.core.threads import in_use
 from expunge.errors import RecipeError, RunError
 from expunge.report.model_card import model_card
@@ -57,8 +57,7 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None, log_wit
     with at_work(recipe, folder, show, f"{RESUMES} in {folder.path}") as (kind, story):
         folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
         folder.refuse_base(story.base_folder())
-        if not is_first():
-            story.run.show = Silent()
+        quiet_others(story)
         with folder.held(), noted(story.run) if is_first() else contextlib.nullcontext():
             folder.log("threads", **in_use())
             story.begin()
@@ -68,6 +67,12 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None, log_wit
     return folder
 
 
+def quiet_others(story: Story) -> None:
+    """Of several processes the first one alone shows progress."""
+    if not is_first():
+        story.run.show = Silent()
+
+
 def refuse_processes(kind: Kind) -> None:
     """Raise unless runs on this kind of model work in as many processes as there are, with weights spread or not.
 
@@ -75,7 +80,7 @@ def refuse_processes(kind: Kind) -> None:
     """
     if launched() > 1 and not kind.processes:
         raise RecipeError(
-            f"{kind.words} are trained in one process",
+            f"{kind.words} are trained in one process, and measured there",
             seen=f"{launched()} processes",
             next_step="start expunge without a launcher",
         )
@@ -123,7 +128,7 @@ def evaluate_run(recipe: BaseRecipe, folder: RunFolder, show: Silent | None = No
     Raises:
         RunError: the run is not finished, or its model, its data or its recipe were changed since.
     """
-    refuse_launcher("a finished run is measured again by")
+    refuse_processes(kind_of(recipe))
     found = unlearned_model(folder)
     if found is None:
         raise RunError(
@@ -131,13 +136,19 @@ def evaluate_run(recipe: BaseRecipe, folder: RunFolder, show: Silent | None = No
             next_step="run the command that started it again, to the end",
         )
     trained, made_from = found
-    with at_work(recipe, folder, show) as (kind, story), folder.locked():
-        folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
-        story.reread(made_from)
-        story.prepare()
-        # Report and record, and the next evaluation, speak of what was measured last.
-        storage.write_text(folder.recipe, story.run.recipe.to_yaml())
-        finish(kind, story, trained)
+    with at_work(recipe, folder, show) as (kind, story):
+        quiet_others(story)
+
+        def again() -> None:
+            with folder.locked():
+                folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
+                story.reread(made_from)
+                story.prepare()
+                # Report and record, and the next evaluation, speak of what was measured last.
+                storage.write_text(folder.recipe, story.run.recipe.to_yaml())
+                finish(kind, story, trained)
+
+        first_alone(again)
     return folder.read_scores()
 
 
@@ -190,15 +201,21 @@ def sampled_findings(folder: RunFolder, number: int, show: Silent | None = None)
 
 def evaluate_model(model: str, recipe: BaseRecipe, path: Path, show: Silent | None = None) -> list[Score]:
     """Measure any model on the data of the run whose `recipe.yaml` is at `path`; cached in that run's folder."""
-    refuse_launcher("a model is measured on a run's data by")
+    refuse_processes(kind_of(recipe))
     folder = RunFolder(path.parent)
     if path.name != folder.recipe.name or not folder.stages.is_dir():
         raise RunError(
             f"{path} is not the recipe of a run, and a run's data is what is measured on",
             allowed="the recipe.yaml inside a run folder",
         )
-    with at_work(recipe, folder, show) as (_, story), folder.locked():
-        folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
-        found = unlearned_model(folder)
-        story.reread(None if found is None else found[1])
-        return story.scores_of(model)
+    with at_work(recipe, folder, show) as (_, story):
+        quiet_others(story)
+
+        def scores() -> list[Score]:
+            with folder.locked():
+                folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
+                found = unlearned_model(folder)
+                story.reread(None if found is None else found[1])
+                return story.scores_of(model)
+
+        return scores_on_all(scores)

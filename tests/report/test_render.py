@@ -193,6 +193,21 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
         assert MISSING[part] in text, part
 
 
+def test_what_was_planned_is_shown_behind_what_was_measured(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    assert "planned:" not in words(render_report(folder).read_text(encoding="utf-8"))
+    planned = {"run_seconds": 610.0, "peak_bytes": 3 << 30}
+    folder.record.write_text(json.dumps(record() | {"planned": planned}), encoding="utf-8")
+    text = words(render_report(folder).read_text(encoding="utf-8")).replace("\u00a0", " ")
+    assert "Time in all 8 min 32 s (planned: 10 min 10 s)" in text
+    assert "Peak memory 3.40 GiB (planned: 3.00 GiB)" in text
+    planned["run_seconds"] = None
+    folder.record.write_text(json.dumps(record() | {"planned": planned}), encoding="utf-8")
+    assert "Time in all 8 min 32 s Un" in words(render_report(folder).read_text(encoding="utf-8")).replace(
+        "\u00a0", " "
+    )
+
+
 def test_gaps_in_a_finished_run_are_named(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", benchmarks=False, retrained=False)
     folder.write_scores([score for score in folder.read_scores() if score.model == "base"])

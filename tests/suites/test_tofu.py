@@ -23,6 +23,7 @@ from expunge.suites.tofu.plan import Lesson, Plan
 from expunge.suites.tofu.reading import read_tofu
 from expunge.suites.tofu.report import best, print_questions, questions_page, read_figures
 from expunge.suites.tofu.run import run_questions
+from fork_server import Commands
 from small import leftovers
 from tofu_data import write_tofu
 
@@ -367,6 +368,27 @@ def test_any_model_is_asked_the_same_and_stands_beside_openunlearnings(
     ours.write_text(json.dumps(found))
     with pytest.raises(DataError, match="evaluation cannot be read"):
         compare([ours, theirs])
+
+
+def numbers_in(value: Any) -> list[float]:
+    """All numbers of a JSON value, in order."""
+    if isinstance(value, dict):
+        return [number for name in sorted(value) for number in numbers_in(value[name])]
+    if isinstance(value, list):
+        return [number for each in value for number in numbers_in(each)]
+    return [value] if isinstance(value, float) else []
+
+
+def test_two_processes_ask_what_one_asks(finished: Path, data: Path, tmp_path: Path, commands: Commands) -> None:
+    words = ["evaluate", next(finished.glob("stages/taught-*/model")), "--suite", "tofu", "--data", data]
+    words += ["--forget", "forget25", "--rows", 8, "--new-tokens", 6, "--out", "scores.json"]
+    first, second = commands.together(2, words, tmp_path)
+    assert (first.code, second.code, second.out) == (0, 0, ""), first.err + second.err
+    measures = json.loads((tmp_path / "scores.json").read_text())["measures"]
+    alone = json.loads(json.dumps(evaluated(finished, data)["measures"]))
+    assert len(numbers_in(alone)) > 20
+    assert numbers_in(measures) == pytest.approx(numbers_in(alone), rel=1e-5, abs=1e-6)
+    assert not leftovers(tmp_path)
 
 
 def test_without_an_oracle_forget_quality_is_not_measured(

@@ -55,6 +55,7 @@ def audit(
     """
     from expunge.api import audit as audit_
     from expunge.cli.print_audit import print_audit
+    from expunge.core.processes import is_first
     from expunge.runs.overrides import read_overrides
 
     folder, result = audit_(
@@ -66,4 +67,6 @@ def audit(
         **(read or {}),
         **read_overrides(options),
     )
+    if not is_first():  # of several processes the first one writes, prints, and has the exit code
+        return 0
     return print_audit(folder, result, printed, junit)

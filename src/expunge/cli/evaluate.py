@@ -50,6 +50,7 @@ def evaluate(
     from expunge.api import evaluate as evaluate_
     from expunge.cli.console import print_scores, print_summary
     from expunge.core import storage
+    from expunge.core.processes import is_first
     from expunge.runs.folder import RunFolder
 
     if asked:
@@ -57,6 +58,8 @@ def evaluate(
     scores = evaluate_(target, recipe=recipe, show=printed.show(), **(more or {}))
     if recipe is None and RunFolder(target).recipe.is_file():
         return print_summary(RunFolder(target), printed)
+    if not is_first():  # of several processes the first one writes and prints
+        return 0
     rows = [score.row() for score in scores]
     if out is not None:
         storage.write_json(out, rows)
@@ -76,6 +79,7 @@ def _by_a_suite(
     import shutil
 
     from expunge.core import storage
+    from expunge.core.processes import is_first
     from expunge.errors import RecipeError
     from expunge.suites.tofu.evaluate import Questions, answers_folder, evaluate_model, evaluation_table
 
@@ -93,6 +97,8 @@ def _by_a_suite(
     questions = Questions(**{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
     so_far = answers_folder(target, questions, out)
     found = evaluate_model(target, questions, printed.show(), so_far)
+    if not is_first():
+        return 0
     if out is not None:
         storage.write_json(out, found)
     if printed.json:

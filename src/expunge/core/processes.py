@@ -23,6 +23,7 @@ T = TypeVar("T")
 PATIENCE = timedelta(days=30)
 "how long processes wait for one that measures or samples; one that ends is noticed at once, by its connection"
 _ALONE = ContextVar("expunge_alone", default=False)
+_APART = ContextVar("expunge_apart", default=False)
 
 
 def launched() -> int:
@@ -104,6 +105,16 @@ def is_first() -> bool:
 def _group() -> Any:
     """A process group for decisions: on the CPUs, whatever the backend for gradients."""
     return _joined().new_group(backend="gloo", timeout=PATIENCE)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Context in which the first process does its part of a job, and asks for no help: the others do theirs."""
+    token = _APART.set(True)
+    try:
+        yield
+    finally:
+        _APART.reset(token)
 
 
 @contextmanager
@@ -220,7 +231,7 @@ ENDS: list[Callable[[], None]] = []
 
 def has_helpers() -> bool:
     """Whether the others wait for this one inside of `first_alone`, and can help it."""
-    return count() > 1 and is_first() and _ALONE.get()
+    return count() > 1 and is_first() and _ALONE.get() and not _APART.get()
 
 
 def helped(job: str, about: Any, pieces: int, own: Callable[[Sequence[int]], list[Any]]) -> list[Any]:

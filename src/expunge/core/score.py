@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from expunge.core.processes import agreed, first_alone
 
 Which = Literal["base", "unlearned", "retrained"]
 
@@ -31,3 +34,9 @@ class Score:
         """The score as a row of `scores.json`."""
         names = ("measure", "split", "model", "value", "low", "high", "n", "higher_is", "unit")
         return {name: getattr(self, name) for name in names}
+
+
+def scores_on_all(make: Callable[[], list[Score]]) -> list[Score]:
+    """The scores that the first process makes, with the help of the others, on all of them."""
+    made = first_alone(lambda: [asdict(score) for score in make()])
+    return [Score(**{**row, "examples": tuple(row["examples"])}) for row in agreed(made) or ()]

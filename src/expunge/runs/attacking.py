@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 
+from expunge.core import storage
 from expunge.errors import RecipeError
 from expunge.runs.attack_names import ATTACKS
 from expunge.runs.audit import Attacked, Trial
 from expunge.runs.context import Run
 from expunge.runs.plugins import entry_points, named_in
 from expunge.runs.work import Budget, Piece, Work, total
+
+FILE = "found.json"
+"a result, in its folder"
 
 S = TypeVar("S")
 A = TypeVar("A", contravariant=True)
@@ -117,6 +122,8 @@ class AnyAudit(ABC, Generic[S]):
     run: Run[Any]
     others: Any
     words: ClassVar[Mapping[str, str]]
+    made: list[tuple[str, dict[str, Any], Any]] | None = None
+    """of a process that does not own the folder: results that it made, each with its name and key"""
 
     @abstractmethod
     def sides(self, attack: Any = None) -> Iterator[tuple[str, S]]:
@@ -252,11 +259,23 @@ class AnyAudit(ABC, Generic[S]):
                 return number
         return 0
 
+    def take(self, made: Iterable[Sequence[Any]]) -> None:
+        """Write the results that another process made."""
+        for name, key, value in made:
+            self.run.cached_json(f"audit-{name}", key, lambda value=value: value, FILE)  # type: ignore[misc]
+
     def _there(self, name: str, key: dict[str, Any]) -> bool:
+        if self.made is not None and any((name, key) == each[:2] for each in self.made):
+            return True
         return (self.run.cache_path(f"audit-{name}", key) / "stage.json").is_file()
 
     def _cached(self, name: str, key: dict[str, Any], make: Callable[[], Any], doing: str) -> Any:
-        return self.run.cached_json(f"audit-{name}", key, make, "found.json", doing)
+        if self.made is None:
+            return self.run.cached_json(f"audit-{name}", key, make, FILE, doing)
+        if not self._there(name, key):
+            self.made.append((name, key, json.loads(json.dumps(make(), allow_nan=False))))
+        known = [each[2] for each in self.made if (name, key) == each[:2]]
+        return known[0] if known else storage.read_json(self.run.cache_path(f"audit-{name}", key) / FILE)
 
 
 def taken(going: Iterator[Trial], number: int) -> list[Trial]:

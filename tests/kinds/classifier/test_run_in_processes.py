@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,21 @@ def test_only_the_first_process_owns_the_folder(two: RunFolder) -> None:
     assert record["processes"] == 2
     assert two.report.is_file()
     assert list(two.checkpoints.iterdir()) == []
+
+
+def test_two_processes_audit_and_measure_as_one_does(two: RunFolder, tmp_path: Path, commands: Commands) -> None:
+    found = []
+    for processes in (1, 2):
+        run = shutil.copytree(two.path, tmp_path / str(processes) / "run")
+        for words in (["audit", run, "--attacks", "quantize,prune"], ["evaluate", run]):
+            first, *others = commands.together(processes, words, tmp_path)
+            assert first.code in (0, 3), first.err
+            assert all((each.code, each.out) == (0, "") for each in others), others[-1].err
+        audit = json.loads((run / "audit" / "audit.json").read_text())
+        rows = [*audit["findings"], *json.loads((run / "scores.json").read_text())]
+        found.append([math.nan if row["value"] is None else row["value"] for row in rows])
+        assert {attack["name"] for attack in audit["attacks"]} == {"quantize", "prune"}
+    assert found[1] == pytest.approx(found[0], rel=1e-5, abs=1e-6, nan_ok=True)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from expunge.kinds.language.measured import measure, measure_again
 from expunge.kinds.language.measures.judged import judged_scores
 from expunge.kinds.language.measures.scores import Measured, side_by_side
 from expunge.kinds.language.narrow_training import check_narrow
-from expunge.kinds.language.plan.check import check_memory
+from expunge.kinds.language.plan.check import check_memory, planned_for
 from expunge.kinds.language.recipe import Recipe, measured_later
 from expunge.kinds.language.targets_apart import sizes_of
 from expunge.kinds.language.toxicity.measured import toxic_side_by_side, toxicity_digests
@@ -118,11 +118,13 @@ class LanguageStory(Story):
     def read(self) -> None:
         run = self.run
         recipe, shortened = fit_lengths(run.recipe, self.source)
-        planned = None if run.folder.model.exists() else check_memory(recipe, self.source)
+        self.base = LazyModel(self.source, self.precision)
+        planned = None
+        if not run.folder.model.exists():
+            planned = check_memory(recipe, self.source, lambda: self.base.tokenizer)
         run.recipe = claim(run.folder, recipe)
         if planned is not None:
             planned.announce(run)
-        self.base = LazyModel(self.source, self.precision)
         self.base.notices += shortened
         self.sets = read_sets(run, self.base)
         check_tokens(self.sets, self.source)
@@ -198,6 +200,7 @@ class LanguageStory(Story):
                 "license": self.source.license,
             }
             | ({} if self.method.kept_beside is None else {"keeps": self.method.kept_beside})
+            | planned_for(folder)
             | ({} if front is None else {"front": front})
             | ({"targets": sizes_of(sets.material.targets)} if sets.material.targets else {}),
         )

@@ -13,10 +13,12 @@ from typing import Any
 
 from expunge.core import storage
 from expunge.core.interruption import interruptible
+from expunge.core.processes import agreed, first_alone
 from expunge.core.progress import Silent
 from expunge.errors import DataError, RecipeError, did_you_mean
+from expunge.kinds.language import helping  # noqa: F401 - jobs of other processes for the first one
 from expunge.kinds.language.measures.question_answers import NEW_TOKENS
-from expunge.models.source import find_model
+from expunge.models.source import ModelSource, find_model
 from expunge.report.compare import text_table
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
@@ -24,10 +26,11 @@ from expunge.runs.format import FORMAT
 from expunge.runs.plugins import reference
 from expunge.runs.suite import EVALUATION, suites
 from expunge.runs.versions import versions
-from expunge.suites.tofu.asking import Origin, ask
+from expunge.suites.tofu.asking import Answers, Origin, ask
 from expunge.suites.tofu.figures import model_figures
 from expunge.suites.tofu.report import chances, heading, shown
 from expunge.suites.tofu.sets import QuestionSets
+from expunge.train.precision import found_device
 
 OF_NO_RUN = "evaluation.json"
 "a marker file that no run writes: a folder of answers so far is accepted again, and a run's is refused"
@@ -79,15 +82,32 @@ def evaluate_model(
             sources = {"model": find_model(model)} | (
                 {} if asked.oracle is None else {"oracle": find_model(asked.oracle)}
             )
-            with _kept(so_far) as folder:
-                run = Run[Any](None, folder, show)  # without a recipe: nothing is trained
-                answers = {
-                    who: ask(run, who, Origin(source.digest, source.name, source), sets, asked.new_tokens)
-                    for who, source in sources.items()
-                }
-                notices = run.notices()
+            found_device()  # joins a launcher's processes
+
+            def asked_all() -> tuple[dict[str, Answers], list[str]]:
+                with _kept(so_far) as folder:
+                    run = Run[Any](None, folder, show)  # without a recipe: nothing is trained
+                    answers = {
+                        who: ask(run, who, Origin(source.digest, source.name, source), sets, asked.new_tokens)
+                        for who, source in sources.items()
+                    }
+                    return answers, run.notices()
+
+            answered = first_alone(asked_all)
+            found = {} if answered is None else _result(asked, sets, sources, *answered)
+            return agreed(found)
     finally:
         show.close()
+
+
+def _result(
+    asked: Questions,
+    sets: QuestionSets,
+    sources: Mapping[str, ModelSource],
+    answers: Mapping[str, Answers],
+    notices: list[str],
+) -> dict[str, Any]:
+    """The measures of what was answered."""
     truths = {split: [row.answer for row in rows] for split, rows in sets.measured.items()}
     measures = model_figures([answers["model"]], truths, answers.get("oracle"), sets.scoring)
     others = {"oracle": model_figures([answers["oracle"]], truths, None, sets.scoring)} if asked.oracle else {}

@@ -15,14 +15,17 @@ from expunge.core.memory import machine_memory
 from expunge.core.progress import Silent
 from expunge.errors import ModelError, RecipeError, RunError
 from expunge.kinds.language.plan import check
-from expunge.kinds.language.plan.check import check_memory
+from expunge.kinds.language.plan.announced import amounts_by_size, published, with_quick_speed
+from expunge.kinds.language.plan.check import check_memory, planned_for
 from expunge.kinds.language.plan.devices import DEVICES, Device, find_device
 from expunge.kinds.language.plan.model import planned_model
 from expunge.kinds.language.plan.options import cheaper
 from expunge.kinds.language.plan.plan import make_plan
 from expunge.kinds.language.plan.tried import Maker
+from expunge.kinds.language.plan.words import scientific
 from expunge.kinds.language.recipe import Recipe, make_recipe
 from expunge.models.source import find_model
+from expunge.models.tokenizers import read_tokenizer
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.registry import make_method
@@ -207,9 +210,70 @@ def test_memory_that_is_taken_now_is_said_and_no_error(
     folder.create()
     planned.announce(Run(checked, folder, Said()))
     assert Said.lines[0].startswith("memory: ")
-    assert "more than is free now" in Said.lines[1]
+    assert Said.lines[1].startswith("work: ")
+    assert "more than is free now" in Said.lines[2]
     (event,) = folder.read_events("plan")
     assert event["peak_bytes"] == planned.most.peak if planned.most else None
+    assert planned_for(folder)["planned"]["disk_bytes"] == event["disk_bytes"]
+
+
+def test_work_announced_at_the_head_of_a_run_is_that_of_its_plan(
+    checked: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = find_model(checked.model)
+    monkeypatch.setattr(check, "this_machine", lambda: device(1 << 20, rate=1e12, bandwidth=1e12))
+    tokenizer = read_tokenizer(source.folder, source.name)
+    planned = check_memory(checked, source, lambda: tokenizer)
+    assert planned is not None
+    assert planned.work is not None
+    row = planned.work.row()
+    plan = make_plan(checked, device(1 << 20, rate=1e12, bandwidth=1e12))
+    assert [each["stage"] for each in row["stages"]] == [each.name for each in plan.stages]
+    for name, whole in (
+        ("tokens", sum(each.tokens for each in plan.stages)),
+        ("flops", sum(each.flops for each in plan.stages)),
+        ("disk_bytes", sum(plan.disk.values())),
+        ("run_seconds", plan.seconds),
+    ):
+        assert row[name] == pytest.approx(whole, rel=0.05, abs=0.1), name
+    assert scientific(row["flops"]) in planned.work.words()
+
+
+def test_long_files_are_estimated_by_their_size(recipe: Recipe, model: Path, tmp_path: Path) -> None:
+    planned = planned_model(str(model))
+    (tmp_path / "book.txt").write_text("It was a dark and stormy night. " * 800)
+    amount, _ = amounts_by_size(recipe, planned)
+    assert (amount.tokens, amount.blocks) == (6400, 25)
+    (tmp_path / "book.txt").write_text("It was a dark and stormy night. " * 40_000)
+    amount, _ = amounts_by_size(recipe, planned)
+    assert (amount.tokens, amount.blocks) == (320_000, 1250)
+    assert "1,280,000 bytes" in amount.how
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "a100-80gb"),
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA H100 PCIe", None),
+        ("NVIDIA A10G", None),
+    ],
+)
+def test_the_speed_of_a_known_gpu_is_the_published_one(name: str, key: str | None) -> None:
+    known, there = published(name), device(1)
+    assert known == (None if key is None else DEVICES[key])
+    found = with_quick_speed(replace(there, name=name), True)
+    assert found.speed == (None if known is None else known.speed)
+    assert found.memory == there.memory
+
+
+def test_the_speed_of_a_processor_is_measured_at_once() -> None:
+    found = with_quick_speed(replace(device(1), name="this machine (cpu)", main_memory=True), False)
+    assert found.speed
+    assert found.speed > 1e8
+    assert "measured" in found.source
 
 
 def test_small_models_are_not_planned(recipe: Recipe, tiny_model_folder: Path) -> None:

@@ -1,24 +1,29 @@
-"""Check whether a run fits into this machine's memory before the first weight is loaded."""
+"""Check whether a run fits into this machine's memory before the first weight is loaded, and estimate its work."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from expunge.core.processes import asked_to_spread, count, is_first
 from expunge.errors import ExpungeError, RunError, first_line
+from expunge.kinds.language.plan.announced import Announced, amounts_by_size, announced
 from expunge.kinds.language.plan.devices import FSDP, Device, this_machine
 from expunge.kinds.language.plan.model import in_folder
 from expunge.kinds.language.plan.options import typed
 from expunge.kinds.language.plan.stages import Stage
-from expunge.kinds.language.plan.tried import NOT_TRIED, Maker
+from expunge.kinds.language.plan.tried import NOT_TRIED, ONE, Maker
 from expunge.kinds.language.plan.words import gib
 from expunge.kinds.language.recipe import Recipe
 from expunge.models.source import ModelSource
 from expunge.models.weights import weight_files
 from expunge.ops.quantised import NoMatricesError, has_bitsandbytes
 from expunge.runs.context import Run
+from expunge.runs.folder import RunFolder
 from expunge.runs.registry import make_method
 
 SMALLEST = 64 << 20
@@ -31,12 +36,14 @@ class Planned:
 
     Attributes:
         why: why it is unknown, if so.
+        work: the work of the whole run; None if it is unknown.
     """
 
     device: Device
     most: Stage | None
     seconds: float
     why: str = ""
+    work: Announced | None = None
 
     def announce(self, run: Run[Recipe]) -> None:
         """Show it, and log it as event "plan"."""
@@ -52,18 +59,24 @@ class Planned:
             memory_bytes=self.device.memory,
             free_bytes=free,
             seconds=self.seconds,
+            **({} if self.work is None else self.work.row()),
         )
         run.show.say(
             f"memory: {gib(peak)} at most, while {self.most.name}; available are {there} (expunge plan shows more)"
         )
+        if self.work is not None:
+            run.show.say(self.work.words())
         if free is not None and peak > free:
             run.show.say(
                 "that is more than is free now: end other programs, or see expunge plan for options that take less"
             )
 
 
-def check_memory(recipe: Recipe, source: ModelSource) -> Planned | None:
-    """The most that the run takes; None for small models, and on all processes but the first.
+def check_memory(recipe: Recipe, source: ModelSource, tokenizer: Callable[[], Any] | None = None) -> Planned | None:
+    """What the run takes; None for small models, and on all processes but the first.
+
+    Args:
+        tokenizer: gives the model's; without it 4 characters are a token.
 
     Raises:
         RunError: that is more than all memory of this machine's device; names the options with which it fits.
@@ -76,7 +89,10 @@ def check_memory(recipe: Recipe, source: ModelSource) -> Planned | None:
     device = replace(this_machine(), count=count(), fsdp=_fsdp())
     device = replace(device, usable=device.memory // _sharing(device))
     try:
-        maker = Maker(recipe, in_folder(source.folder, source.name), make_method(recipe.method, "causal_lm"), device)
+        model, amounts = in_folder(source.folder, source.name), None
+        with suppress(Exception):  # files that cannot be read: the run raises their error
+            amounts = amounts_by_size(recipe, model, tokenizer)
+        maker = Maker(recipe, model, make_method(recipe.method, "causal_lm"), device, amounts or (ONE, ONE))
         # An adapter trains in less memory than the whole model.
         maker.reinforces &= recipe.training.adapter_rank is not None or not recipe.reinforcement.adapter
         given = maker.made({})
@@ -88,7 +104,8 @@ def check_memory(recipe: Recipe, source: ModelSource) -> Planned | None:
         return Planned(device, None, _since(begun), first_line(error))
     most = max(given.stages, key=lambda stage: stage.peak)
     if given.fits:
-        return Planned(device, most, _since(begun))
+        work = None if amounts is None else announced(device, given, model)
+        return Planned(device, most, _since(begun), work=work)
     tried = maker.search(given)
     where = "on this machine's processor" if device.main_memory else f"on {device.name}"
     raise RunError(
@@ -100,6 +117,13 @@ def check_memory(recipe: Recipe, source: ModelSource) -> Planned | None:
         else "give a smaller model, or a machine with more memory: expunge plan --device NAME shows what fits where"
         + ("" if has_bitsandbytes() else f"; {NOT_TRIED}"),
     )
+
+
+def planned_for(folder: RunFolder) -> dict[str, Any]:
+    """For a run's record: what was announced when it began, under "planned"; empty if nothing was."""
+    events = [event for event in folder.read_events("plan") if "run_seconds" in event]
+    names = ("peak_bytes", "run_seconds", "tokens", "flops", "disk_bytes", "speed", "stages")
+    return {"planned": {name: events[0].get(name) for name in names}} if events else {}
 
 
 def _fsdp() -> FSDP | None:

@@ -35,6 +35,7 @@ class Device:
         usable: bytes of one that tensors can take.
         free: bytes free now, on this machine.
         reached: share of `rate` assumed to be reached.
+        update: seconds of an optimizer's update of a weight, if measured.
         main_memory: whether its memory is the machine's own, which holds files that are read, too.
     """
 
@@ -49,6 +50,7 @@ class Device:
     usable: int = 0
     free: int | None = None
     reached: float = REACHED
+    update: float = 0.0
     main_memory: bool = False
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,17 +117,25 @@ class Amount:
         return self.tokens / max(1, self.blocks)
 
 
-def forget_amount(recipe: Recipe, model: PlannedModel) -> Amount:
-    """The forget set of a recipe whose paths are resolved."""
+Counted = Callable[[str, tuple[str, ...]], Amount]
+"given a set's name and its files: their text"
+
+
+def forget_amount(recipe: Recipe, model: PlannedModel, counted: Counted | None = None) -> Amount:
+    """The forget set of a recipe whose paths are resolved.
+
+    Args:
+        counted: how files are counted; by default they are tokenized.
+    """
     if recipe.forget_kind == "topic":
         return _answers(recipe.data.elicited_answers * len(recipe.targets), recipe, "elicited answers")
     if recipe.forget_kind == "toxicity":
         wanted = recipe.statements.toxic or 8000
         return Amount(wanted, wanted * 32, f"{wanted:,} statements of about 32 tokens")
-    return _of_target("forget", recipe.targets, recipe, model)
+    return _of_target("forget", recipe.targets, recipe, model, counted)
 
 
-def retain_amount(recipe: Recipe, model: PlannedModel) -> Amount:
+def retain_amount(recipe: Recipe, model: PlannedModel, counted: Counted | None = None) -> Amount:
     """The retain set, with the text that the model writes for it."""
     if recipe.forget_kind == "toxicity" and recipe.retain is None:
         wanted = recipe.statements.clean or 8000
@@ -135,7 +143,7 @@ def retain_amount(recipe: Recipe, model: PlannedModel) -> Amount:
     own = _answers(recipe.data.retain_answers, recipe, "sampled answers")
     if recipe.retain is None:
         return own
-    given = _of_target("retain", (recipe.retain,), recipe, model)
+    given = _of_target("retain", (recipe.retain,), recipe, model, counted)
     copies = max(1, round(given.blocks / max(1, own.blocks))) if own.blocks else 0
     return Amount(given.blocks + copies * own.blocks, given.tokens + copies * own.tokens, given.how)
 
@@ -145,7 +153,9 @@ def _answers(count: int, recipe: Recipe, what: str) -> Amount:
     return Amount(count, count * length, f"{count} {what} of at most {length} tokens")
 
 
-def _of_target(name: str, targets: tuple[str, ...], recipe: Recipe, model: PlannedModel) -> Amount:
+def _of_target(
+    name: str, targets: tuple[str, ...], recipe: Recipe, model: PlannedModel, counted: Counted | None
+) -> Amount:
     size = recipe.data.block_size
 
     def documents() -> Iterator[Document]:
@@ -157,6 +167,8 @@ def _of_target(name: str, targets: tuple[str, ...], recipe: Recipe, model: Plann
             ASSUMED * size,
             f"{', '.join(targets)} is not read before the run: {ASSUMED} whole blocks are assumed",
         )
+    if counted is not None:
+        return counted(name, targets)
     try:
         tokenizer: Any = read_tokenizer(model.folder, model.name)
     except ExpungeError:

@@ -120,10 +120,10 @@ def make_plan(recipe: Recipe, device: Device, model: PlannedModel | None = None)
         )
     amounts = forget_amount(recipe, model), retain_amount(recipe, model)
     notes += [f"forget set: {amounts[0].how}", f"retain set: {amounts[1].how}"]
-    if device.rate is None and device.free is not None:  # this machine
-        device = with_speed(device, model.kind, device.bf16 if recipe.training.bf16 == "auto" else recipe.training.bf16)
     maker = Maker(recipe, model, method, device, amounts)
     given = maker.made({})
+    if device.rate is None and device.free is not None:  # this machine
+        device = with_speed(device, given.work.setting)
     tried = [given] if given.fits else maker.search(given)
     best = tried[-1] if tried[-1].fits else min(tried, key=lambda each: each.peak)
     if not best.fits:

@@ -39,6 +39,7 @@ class Stage:
         flops: operations of all devices together.
         read: bytes of weights read to write texts, token by token, which determines the time.
         devices: number of devices that share the work.
+        updated: weights that are updated, over all steps.
         trains: whether options of the training change it.
         how: what is estimated, and how.
     """
@@ -49,6 +50,7 @@ class Stage:
     flops: int
     read: int = 0
     devices: int = 1
+    updated: int = 0
     trains: bool = False
     how: str = ""
 
@@ -58,7 +60,7 @@ class Stage:
             return 0.0
         if device.speed is None:
             return None
-        computing = self.flops / device.speed / self.devices
+        computing = self.flops / device.speed / self.devices + self.updated * device.update
         return max(computing, self.read / device.bandwidth) if device.bandwidth else computing
 
     def row(self, device: Device) -> dict[str, Any]:
@@ -267,6 +269,7 @@ def _reinforcing(work: Work, taken: Taken) -> Stage:
         tokens=round(blocks * work.forget.mean),
         flops=round(steps * processes * taken.numbers["flops"] * fill),
         devices=processes,
+        updated=steps * taken.numbers["trained"],
         trains=True,
         how=f"{steps} steps",
     )
@@ -281,6 +284,7 @@ def _unlearning(work: Work) -> Stage:
         tokens=round(work.drawn_blocks() * sum(each.mean for each in sets)),
         flops=round(steps * setting.processes * work.step.numbers["flops"] * fill),
         devices=setting.processes,
+        updated=steps * work.step.numbers["trained"],
         trains=True,
         how=f"{steps} steps, with the method's own loss" if setting.method.has_loss() else "as one training of the set",
     )

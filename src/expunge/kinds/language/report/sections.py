@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from markupsafe import Markup
@@ -123,18 +124,26 @@ def _familiarity_figure(parts: list[dict[str, Any]]) -> Markup | None:
     return figures.familiarity("familiarity", measures) if measures else None
 
 
+def _said(number: float | None, shown: Callable[[float], str]) -> str:
+    """What the plan at the head of the run said, after what was measured."""
+    return "" if number is None else f" (planned: {shown(number)})"
+
+
 def _cost(contents: Contents) -> list[tuple[str, str]]:
     cost = contents.part("cost")
     if not cost:
         return []
     share, of_time = cost.get("share_of_retraining"), cost.get("share_of_retraining_seconds")
-    speed = cost.get("tokens_per_second")
+    speed, planned = cost.get("tokens_per_second"), contents.part("planned") or {}
     return [
-        ("Time in all", numbers.seconds(cost.get("seconds_total"))),
+        (
+            "Time in all",
+            numbers.seconds(cost.get("seconds_total")) + _said(planned.get("run_seconds"), numbers.seconds),
+        ),
         ("Unlearning ended", str(contents.part("stopped") or "not recorded")),
         ("Steps of unlearning", numbers.UNKNOWN if cost.get("steps") is None else numbers.count(cost["steps"])),
         ("Speed of unlearning", numbers.UNKNOWN if speed is None else f"{numbers.count(speed)} tokens a second"),
-        ("Peak memory", numbers.peaks(cost)),
+        ("Peak memory", numbers.peaks(cost) + _said(planned.get("peak_bytes"), numbers.bytes_)),
         ("Tokens trained on, of those of retraining", "not known" if share is None else numbers.share(share)),
         ("Time, of that of retraining", "not known" if of_time is None else numbers.share(of_time)),
     ]

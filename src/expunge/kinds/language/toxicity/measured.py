@@ -10,7 +10,8 @@ from typing import Any
 from expunge.core import storage
 from expunge.core.interruption import interruptible
 from expunge.core.progress import Silent
-from expunge.core.score import Score, Which
+from expunge.core.score import Score, Which, scores_on_all
+from expunge.kinds.language import helping  # noqa: F401 - jobs of other processes for the first one
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.more import with_toxicity
 from expunge.kinds.language.recipe import Recipe, Toxicity
@@ -78,20 +79,24 @@ def evaluate_toxicity(model: str, given: Mapping[str, str], show: Silent | None 
     Returns:
         The scores; the model is called `unlearned` in them, as with `evaluate_model`.
     """
-    show = show or Silent()
-    settings = with_toxicity(Toxicity(), given)
+    show, settings = show or Silent(), with_toxicity(Toxicity(), given)
+    precision = Precision()  # joins the processes of a launcher
+
+    def scores() -> list[Score]:
+        prompts = toxicity_prompts(settings)
+        scorer = load_scorer(settings.scorer)
+        task = LazyModel(find_model(model), precision, as_stored=True)()
+        show.stage("continuations")
+        rows = continue_all(task, prompts, settings, 0, show.update)
+        for note in task.notices:
+            show.say(note)
+        for row, values in zip(rows, score_all(rows, scorer), strict=True):
+            row["values"] = values
+        return toxicity_scores(rows, settings, scorer, "unlearned")
+
     try:
         with interruptible("run the same command again: it starts again"):
-            prompts = toxicity_prompts(settings)
-            scorer = load_scorer(settings.scorer)
-            task = LazyModel(find_model(model), Precision(), as_stored=True)()
-            show.stage("continuations")
-            rows = continue_all(task, prompts, settings, 0, show.update)
-            for note in task.notices:
-                show.say(note)
-            for row, values in zip(rows, score_all(rows, scorer), strict=True):
-                row["values"] = values
-            return toxicity_scores(rows, settings, scorer, "unlearned")
+            return scores_on_all(scores)
     finally:
         show.close()
 
