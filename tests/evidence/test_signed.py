@@ -17,6 +17,7 @@ from securesystemslib import dsse
 
 from expunge.cli.verify import verify
 from expunge.core import storage
+from expunge.core.printed import Printed
 from expunge.core.score import Score
 from expunge.errors import RunError
 from expunge.evidence.envelope import PAYLOAD_TYPE, EvidenceError, _text, new_key, read_signer
@@ -232,7 +233,7 @@ def test_evidence_that_was_handed_on_is_checked_without_the_run(
     assert f"ok           {ENVELOPE}: signed by the key" in said
     assert f"not checked  the run against its record: {' and '.join(gone)} not here" in said
     folder.report.write_text("<p>another</p>", encoding="utf-8")
-    assert verify(folder.path, key=public(key), quiet=True) == 1
+    assert verify(folder.path, key=public(key), printed=Printed(quiet=True)) == 1
     assert "report.html is not as it was signed" in capsys.readouterr().out
     with pytest.raises(RunError):
         verify(folder.path)  # without a key, this is no run

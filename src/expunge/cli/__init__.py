@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -81,6 +82,8 @@ def main() -> None:
     docs/exit_codes.md lists the numbers.
     """
     wait_briefly()  # before a verb imports torch
+    # bitsandbytes says at every start where a faster product of 4-bit weights is not installed.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     try:

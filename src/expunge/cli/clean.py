@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from expunge.core.printed import WORDS, Printed, print_json
 
-def clean(run: Path, /, *, yes: bool = False, json: bool = False) -> None:
+
+def clean(run: Path, /, *, yes: bool = False, printed: Printed = WORDS) -> None:
     """List what can be deleted from a finished run's folder, and what stays; with --yes, delete it.
 
     Everything that `expunge verify`, `evaluate`, `audit` or `report` reads stays: model, record, scores and sets.
@@ -22,10 +24,7 @@ def clean(run: Path, /, *, yes: bool = False, json: bool = False) -> None:
         A run folder.
     yes:
         Delete it; without this nothing is deleted.
-    json:
-        Print JSON instead of lines.
     """
-    from expunge.core.printed import print_json
     from expunge.report.numbers import bytes_
     from expunge.runs.cleaning import clean as clean_
     from expunge.runs.cleaning import plan_cleaning
@@ -36,7 +35,7 @@ def clean(run: Path, /, *, yes: bool = False, json: bool = False) -> None:
     found = plan_cleaning(folder, read_recipe(folder.recipe))
     if yes:
         clean_(folder, found)
-    if json:
+    if printed.json:
         named = ("goes", found.goes), ("stays", found.stays)
         rows = {
             word: [{"path": str(part.path), "bytes": part.bytes, "why": part.why} for part in parts]
@@ -44,9 +43,13 @@ def clean(run: Path, /, *, yes: bool = False, json: bool = False) -> None:
         }
         print_json({"deleted": yes, **rows})
         return
+    if yes and printed.quiet:
+        return
     for word, parts in (("gone" if yes else "goes", found.goes), ("stays", found.stays)):
         for part in parts:
             print(f"{word:<5}  {bytes_(part.bytes):>12}  {part.path.relative_to(folder.path)}: {part.why}")
+    if printed.quiet:
+        return
     total = bytes_(sum(part.bytes for part in found.goes))
     if not found.goes:
         print("Nothing can be deleted.")

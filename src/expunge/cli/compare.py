@@ -7,9 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from expunge.core.printed import WORDS, Printed, print_json
+
 
 def compare(
-    *runs: Path, html: Annotated[Path | None, Parameter(name=["--html", "--out"])] = None, json: bool = False
+    *runs: Path, html: Annotated[Path | None, Parameter(name=["--html", "--out"])] = None, printed: Printed = WORDS
 ) -> None:
     """Show the scores of runs side by side; changes are paired if base model and sets are the same.
 
@@ -33,17 +35,14 @@ def compare(
         OpenUnlearning.
     html:
         Also write the comparison as a page, with figures; one of them plots forgetting against damage.
-    json:
-        Print JSON instead of the table.
     """
     from expunge.api import comparison
-    from expunge.core.printed import print_json
     from expunge.errors import RecipeError
 
     if len(runs) < 2:
         raise RecipeError("nothing to compare", seen=f"{len(runs)} run folders", allowed="two or more")
     found = comparison(runs, html)
-    if json:
+    if printed.json:
         print_json(found.row())
     else:
         print(found)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from expunge.core.printed import WORDS, Printed, print_json
 
-def doctor(*, json: bool = False) -> int:
+
+def doctor(*, printed: Printed = WORDS) -> int:
     """Show what this machine can do: versions, device, memory, precision, starter models, hub. Also for bug reports.
 
     For example:
 
         expunge doctor
 
-    Parameters
-    ----------
-    json:
-        Print JSON instead of lines: names and values, and a warning or null.
+    With --quiet only a warning is printed. Exit code 1 if there is one.
     """
     import os
     import shutil
@@ -21,7 +20,6 @@ def doctor(*, json: bool = False) -> int:
 
     import torch
 
-    from expunge.core.printed import print_json
     from expunge.models.starter import STARTERS
     from expunge.models.wheel import cache_folder
     from expunge.runs.versions import versions
@@ -47,10 +45,10 @@ def doctor(*, json: bool = False) -> int:
     warning = None
     if free < 3 * 2**30:
         warning = f"less than 3 GiB free at {Path(existing)}; a run of the starter model writes about 3 GiB"
-    if json:
+    if printed.json:
         print_json({"machine": [{"name": name, "value": value} for name, value in rows], "warning": warning})
         return 0 if warning is None else 1
-    for name, value in rows:
+    for name, value in () if printed.quiet else rows:
         print(f"{name:<14} {value}")
     if warning is not None:
         print(f"warning: {warning}")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from expunge.core.printed import Quiet
+
 if TYPE_CHECKING:
     from expunge.runs.recipe import BaseRecipe
 
@@ -34,6 +36,7 @@ def init(
     retain: str | None = None,
     data: str | None = None,
     method: str | None = None,
+    quiet: Quiet = False,
 ) -> None:
     """Write a recipe with comments, to run as it is or to edit; on a terminal, five questions are asked.
 
@@ -89,7 +92,8 @@ def init(
     make_method(made.method, *(each.name for each in kinds))
     storage.write_text(out, recipe_text(made, fields, name, out))
     read_recipe(out)
-    print(f"Written: {out}\nRun it:  expunge run {out} --out runs/{out.stem}")
+    if not quiet:
+        print(f"Written: {out}\nRun it:  expunge run {out} --out runs/{out.stem}")
 
 
 def _asked(option: str, given: str | None, question: str, default: str | None, allowed: tuple[str, ...] = ()) -> str:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from expunge.core.printed import WORDS, Printed, print_json
+
 
 def inspect(
     target: str,
@@ -15,7 +17,7 @@ def inspect(
     retain: str | None = None,
     budget: str = "60s",
     topic: bool = False,
-    json: bool = False,
+    printed: Printed = WORDS,
 ) -> int:
     """Show what would be forgotten, and what the model knows of it now; nothing is trained or written.
 
@@ -45,11 +47,8 @@ def inspect(
         Time for measuring, such as 30s or 2m; what does not fit is left out and listed.
     topic:
         TARGET is a topic in words, even if it looks like a path or such a file exists.
-    json:
-        Print JSON instead of lines.
     """
     from expunge.api import inspect as inspect_
-    from expunge.core.progress import Live
     from expunge.runs.overrides import further_targets, read_overrides
 
     targets, options_left = further_targets(target, options)
@@ -58,19 +57,17 @@ def inspect(
         fields["retain"] = retain
     if topic:
         fields["forget_kind"] = "topic"
-    show = Live()
+    show = printed.show()
     try:
         found = inspect_(targets, model=model, budget=budget, show=show, **fields)
     finally:
         show.close()
-    if json:
-        import json as json_
-
-        print(json_.dumps(found, indent=2, ensure_ascii=False))
+    if printed.json:
+        print_json(found)
     else:
         from expunge.core.safe_text import clean
 
-        for line in _lines(found):
+        for line in _lines(found) + ([] if printed.quiet else [f"note: {each}" for each in found["notes"]]):
             print(clean(line))
     return 0
 
@@ -96,8 +93,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         name = f"{row['measure'].replace('_', ' ')}, {row['split']}"
         limits = f"[{row['low']:.4g}, {row['high']:.4g}]" if row["n"] > 1 else "(too few for an interval)"
         lines.append(f"  {name:<34} {row['value']:.4g} {limits}, n = {row['n']}")
-    lines += [f"  not measured: {each}" for each in found["not_measured"]]
-    return lines + [f"note: {each}" for each in found["notes"]]
+    return lines + [f"  not measured: {each}" for each in found["not_measured"]]
 
 
 def _set(name: str, of: dict[str, Any]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from expunge.core.printed import WORDS, Printed, print_json
 
-def methods(name: str | None = None, /, *, json: bool = False) -> None:
+
+def methods(name: str | None = None, /, *, printed: Printed = WORDS) -> None:
     """List the methods and the kinds of model that each works on, or show one: formula, source and hyper-parameters.
 
     For example:
@@ -16,10 +18,7 @@ def methods(name: str | None = None, /, *, json: bool = False) -> None:
     ----------
     name:
         A method.
-    json:
-        Print JSON instead of a table or text.
     """
-    from expunge.core.printed import print_json
     from expunge.runs.kinds import kinds_by_name
     from expunge.runs.registry import method_class, words_of, working_on
 
@@ -29,7 +28,7 @@ def methods(name: str | None = None, /, *, json: bool = False) -> None:
         works_on = {
             each: ", ".join(short[of] for of in found.needs.kinds if of in short) for each, found in known.items()
         }
-        if json:
+        if printed.json:
             print_json(
                 [
                     {"name": each, "works_on": works_on[each].split(", "), "what": found.citation()}
@@ -41,10 +40,11 @@ def methods(name: str | None = None, /, *, json: bool = False) -> None:
         print(f"{'method':<{width}}  {'works on':<{wide}}  what it is")
         for each, found in known.items():
             print(f"{each:<{width}}  {works_on[each]:<{wide}}  {found.citation()}")
-        print("\nimages: classifiers; sharded: models trained in shards. Each in full: expunge methods NAME")
+        if not printed.quiet:
+            print("\nimages: classifiers; sharded: models trained in shards. Each in full: expunge methods NAME")
         return
     kind = method_class(name)
-    if json:
+    if printed.json:
         print_json(
             {
                 "name": name,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from expunge.core.printed import WORDS, Printed, print_json
+
 if TYPE_CHECKING:
     from expunge.kinds.language.plan.plan import Plan
 
@@ -22,7 +24,7 @@ def plan(
     gpus: str | None = None,
     rate: float | None = None,
     fsdp: Literal["shard", "offload"] | None = None,
-    json: bool = False,
+    printed: Printed = WORDS,
 ) -> int:
     """Plan a run of a recipe, before it runs: memory, time, tokens, disk, and the options with which it fits;
     and its audit, attack by attack.
@@ -55,22 +57,18 @@ def plan(
         Shard weights, gradients and moments over the cards in training, as `accelerate launch --use_fsdp
         --fsdp_version 2` does (shard), and keep them in main memory until a layer is run (offload:
         --fsdp_offload_params true). Measuring and sampling use the parts of all cards, too.
-    json:
-        Print JSON instead of tables.
     """
     from expunge.api import plan as plan_
 
     found = plan_(recipe, options, device=device, gpus=gpus, rate=rate, fsdp=fsdp)
-    if json:
-        import json as json_
-
-        print(json_.dumps(found.row(), indent=2))
+    if printed.json:
+        print_json(found.row())
     else:
-        _print_plan(found)
+        _print_plan(found, notes=not printed.quiet)
     return 0 if found.fits == {} else 3
 
 
-def _print_plan(found: Plan) -> None:
+def _print_plan(found: Plan, notes: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -104,6 +102,6 @@ def _print_plan(found: Plan) -> None:
         rows.add_row("disk", name, gib(value))
     console.print(rows)
     console.print()
-    for note in found.notes:
+    for note in found.notes if notes else ():
         console.print(f"  {note}", markup=False)
     console.print(verdict(found), markup=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from expunge.core.printed import WORDS, Printed, print_json
 
-def recipes(*, json: bool = False) -> None:
+
+def recipes(*, printed: Printed = WORDS) -> None:
     """List the recipes that come with expunge: `expunge run NAME` and `expunge plan NAME` take them by name.
 
     For example:
@@ -12,17 +14,12 @@ def recipes(*, json: bool = False) -> None:
 
         expunge run demo --out runs/demo
 
-    Parameters
-    ----------
-    json:
-        Print JSON: name, purpose and file of each, to copy and change.
+    With --json the file of each is named, too, to copy and change.
     """
     from expunge.runs.shipped import first_sentence, shipped
 
     found = shipped()
-    if json:
-        from expunge.core.printed import print_json
-
+    if printed.json:
         print_json([{"name": name, "for": first_sentence(path), "file": str(path)} for name, path in found.items()])
         return
     width = max(map(len, found))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from expunge.core.printed import Quiet
 
-def report(run: Path, /) -> None:
+
+def report(run: Path, /, *, quiet: Quiet = False) -> None:
     """Rewrite report.html of a run folder, or of a contest's or a sweep's, from the files in it.
 
     For example:
@@ -25,7 +27,9 @@ def report(run: Path, /) -> None:
     from expunge.sweep.report import is_sweep, render_sweep
 
     if is_sweep(run):
-        print(render_sweep(RunFolder(run).require()))
-        return
-    made_by, folder = suite_of(run), RunFolder(run).require()
-    print(render_report(folder) if made_by is None else made_by.render_report(folder))
+        written = render_sweep(RunFolder(run).require())
+    else:
+        made_by, folder = suite_of(run), RunFolder(run).require()
+        written = render_report(folder) if made_by is None else made_by.render_report(folder)
+    if not quiet:
+        print(written)

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from expunge.cli.ledger import LEDGER, Place, number, opened
 from expunge.cli.request_run import run_requests
+from expunge.core.printed import WORDS, Printed, Quiet, print_json
 
 if TYPE_CHECKING:
     from expunge.requests.ledger import Request
@@ -31,8 +32,9 @@ def add(
     received: str | None = None,
     idempotency_key: str | None = None,
     ledger: Place = LEDGER,
+    quiet: Quiet = False,
 ) -> int:
-    """Add a request, and print its id.
+    """Add a request, and print its id; with --quiet the id alone.
 
     For example:
 
@@ -62,8 +64,8 @@ def add(
             received=_date(received),
             idempotency_key=idempotency_key,
         )
-    print(f"{made.name}  {made.state}, due {made.due}" + ("" if new else " (added before)"))
-    if new and not files:
+    print(made.name if quiet else f"{made.name}  {made.state}, due {made.due}" + ("" if new else " (added before)"))
+    if new and not files and not quiet:
         print("it names no files: it can be refused or closed, but not run")
     return 0
 
@@ -74,7 +76,7 @@ def list_(
     state: Literal["open", "running", "passed", "failed", "refused", "closed"] | None = None,
     subject: str | None = None,
     due_by: str | None = None,
-    json: bool = False,
+    printed: Printed = WORDS,
     ledger: Place = LEDGER,
 ) -> int:
     """List requests: id, state, deadline.
@@ -91,8 +93,6 @@ def list_(
         Only requests of this person, closed ones too.
     due_by:
         Only requests that are due by that day and not answered.
-    json:
-        Print JSON.
     """
     import sys
 
@@ -104,11 +104,9 @@ def list_(
             found = [each for each in found if each.number in theirs]
     if state is not None:
         found = [each for each in found if each.state == state]
-    if json:
-        import json as json_
-
+    if printed.json:
         rows = [{"id": each.name, "state": each.state, "due": each.due.isoformat()} for each in found]
-        print(json_.dumps(rows, indent=1))
+        print_json(rows)
         return 0
     today = date.today()
     late = {each.number for each in found if each.due < today and each.state in ("open", "running", "failed")}
@@ -116,28 +114,20 @@ def list_(
         f"{each.name}  {each.state:<8} due {each.due.isoformat()}{'  OVERDUE' if each.number in late else ''}\n"
         for each in found
     ]
-    sys.stdout.write("".join(lines) or "no requests\n")
+    sys.stdout.write("".join(lines) or ("" if printed.quiet else "no requests\n"))
     return 0
 
 
 @request.command
-def show(name: Id, /, *, json: bool = False, ledger: Place = LEDGER) -> int:
-    """Show a request: its events, its run, which model came from which, and whom to tell.
-
-    Parameters
-    ----------
-    json:
-        Print JSON.
-    """
+def show(name: Id, /, *, printed: Printed = WORDS, ledger: Place = LEDGER) -> int:
+    """Show a request: its events, its run, which model came from which, and whom to tell."""
     from expunge.core.safe_text import clean
     from expunge.requests.showing import facts, lines
 
     with opened(ledger) as book:
         found = facts(book, number(name))
-    if json:
-        import json as json_
-
-        print(json_.dumps(found, indent=1, ensure_ascii=False))
+    if printed.json:
+        print_json(found)
     else:
         for line in lines(found):
             print(clean(line))
@@ -145,7 +135,7 @@ def show(name: Id, /, *, json: bool = False, ledger: Place = LEDGER) -> int:
 
 
 @request.command
-def reopen(name: Id, /, *, reason: str, ledger: Place = LEDGER) -> int:
+def reopen(name: Id, /, *, reason: str, ledger: Place = LEDGER, quiet: Quiet = False) -> int:
     """Give up a run that cannot continue: its requests can be run again, with another recipe.
 
     Parameters
@@ -155,12 +145,12 @@ def reopen(name: Id, /, *, reason: str, ledger: Place = LEDGER) -> int:
     """
     with opened(ledger) as book:
         for each in book.reopen(number(name), reason):
-            _say(book.request(each))
+            _say(book.request(each), quiet)
     return 0
 
 
 @request.command
-def refuse(name: Id, /, *, reason: str, ledger: Place = LEDGER) -> int:
+def refuse(name: Id, /, *, reason: str, ledger: Place = LEDGER, quiet: Quiet = False) -> int:
     """Refuse a request.
 
     Parameters
@@ -169,11 +159,11 @@ def refuse(name: Id, /, *, reason: str, ledger: Place = LEDGER) -> int:
         Why, as stated to the person. It is stored in the ledger: no names.
     """
     with opened(ledger) as book:
-        return _say(book.refuse(number(name), reason))
+        return _say(book.refuse(number(name), reason), quiet)
 
 
 @request.command
-def extend(name: Id, /, *, reason: str, to: str | None = None, ledger: Place = LEDGER) -> int:
+def extend(name: Id, /, *, reason: str, to: str | None = None, ledger: Place = LEDGER, quiet: Quiet = False) -> int:
     """Move the deadline of a request, by two months at most.
 
     Parameters
@@ -184,11 +174,11 @@ def extend(name: Id, /, *, reason: str, to: str | None = None, ledger: Place = L
         The new deadline, YYYY-MM-DD; default: two months after the first one.
     """
     with opened(ledger) as book:
-        return _say(book.extend(number(name), reason, _date(to)))
+        return _say(book.extend(number(name), reason, _date(to)), quiet)
 
 
 @request.command
-def close(name: Id, /, *, reason: str | None = None, ledger: Place = LEDGER) -> int:
+def close(name: Id, /, *, reason: str | None = None, ledger: Place = LEDGER, quiet: Quiet = False) -> int:
     """Close a request that passed or was refused, and delete who asked and the files' paths.
 
     Parameters
@@ -203,7 +193,7 @@ def close(name: Id, /, *, reason: str | None = None, ledger: Place = LEDGER) -> 
         left = texts_left(book, made.number)
     for place in left:
         print(f"{place} still holds text of the request: delete it when you need no further audit of that run")
-    return _say(made)
+    return _say(made, quiet)
 
 
 @request.command
@@ -215,6 +205,7 @@ def note_copy(
     where: str,
     tell: str,
     ledger: Place = LEDGER,
+    quiet: Quiet = False,
 ) -> int:
     """Note a copy of a model, so that `show` lists who must be informed of a request.
 
@@ -238,12 +229,13 @@ def note_copy(
 
     digest = model_digest(digest_saved(model_folder(model)))
     with opened(ledger, create=True) as book:
-        print(f"copy {book.note_copy(digest, kind, where, tell)} of model {digest[:12]}")
+        copy = book.note_copy(digest, kind, where, tell)
+    print(copy if quiet else f"copy {copy} of model {digest[:12]}")
     return 0
 
 
 @request.command
-def told(name: Id, /, *, copy: int, ledger: Place = LEDGER) -> int:
+def told(name: Id, /, *, copy: int, ledger: Place = LEDGER, quiet: Quiet = False) -> int:
     """Note that the holder of a copy was informed of a request.
 
     Parameters
@@ -253,11 +245,11 @@ def told(name: Id, /, *, copy: int, ledger: Place = LEDGER) -> int:
     """
     with opened(ledger) as book:
         book.told(number(name), copy)
-        return _say(book.request(number(name)))
+        return _say(book.request(number(name)), quiet)
 
 
 @request.command
-def check(*, head: str | None = None, ledger: Place = LEDGER) -> int:
+def check(*, head: str | None = None, ledger: Place = LEDGER, quiet: Quiet = False) -> int:
     """Check the ledger's chain, and name a broken link. Exit code 1 if there is one.
 
     Parameters
@@ -269,12 +261,13 @@ def check(*, head: str | None = None, ledger: Place = LEDGER) -> int:
         found, count, last = book.findings(head)
     for each in found:
         print(f"FAILED       {each}")
-    print(f"{count} events, the last one {last}" + ("" if found else ": the chain is whole"))
+    if not quiet:
+        print(f"{count} events, the last one {last}" + ("" if found else ": the chain is whole"))
     return 1 if found else 0
 
 
 @request.command
-def stored(*, days: int = 30, json: bool = False, ledger: Place = LEDGER) -> int:
+def stored(*, days: int = 30, printed: Printed = WORDS, ledger: Place = LEDGER) -> int:
     """List answered requests of which something is still stored after some days. Exit code 3 if there is one.
 
     Stored are who asked and where the files lie (`close` deletes both), and the text in the folders of runs.
@@ -287,18 +280,14 @@ def stored(*, days: int = 30, json: bool = False, ledger: Place = LEDGER) -> int
     ----------
     days:
         Days since the request passed or was refused that are allowed.
-    json:
-        Print JSON.
     """
     from expunge.requests.ledger import soon
     from expunge.requests.stored import stored_since
 
     with opened(ledger) as book:
         found = stored_since(book, soon(-days, "--days"))
-    if json:
-        import json as json_
-
-        print(json_.dumps([each.row() for each in found], indent=1, ensure_ascii=False))
+    if printed.json:
+        print_json([each.row() for each in found])
     else:
         from expunge.core.safe_text import clean
 
@@ -306,13 +295,14 @@ def stored(*, days: int = 30, json: bool = False, ledger: Place = LEDGER) -> int
             print(f"{each.name}  {each.state} since {each.since}, and still stored:")
             for place in each.places:
                 print(clean(f"  {place}"))
-        if not found:
+        if not found and not printed.quiet:
             print(f"nothing is stored of requests answered {days} days ago or earlier")
     return 3 if found else 0
 
 
-def _say(made: Request) -> int:
-    print(f"{made.name}  {made.state}, due {made.due}")
+def _say(made: Request, quiet: bool) -> int:
+    if not quiet:
+        print(f"{made.name}  {made.state}, due {made.due}")
     return 0
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from expunge.cli.ledger import LEDGER, Place
+from expunge.core.printed import Quiet
 
 
-def serve_app(runs: Path = Path("runs"), /, *, port: int = 0, open: bool = False, ledger: Place = LEDGER) -> int:
+def serve_app(
+    runs: Path = Path("runs"), /, *, port: int = 0, open: bool = False, ledger: Place = LEDGER, quiet: Quiet = False
+) -> int:
     """Show the runs of a folder on a web page: table, progress, reports, comparison, requests, both models, new runs.
 
     It answers only on this machine, and only with the printed address, which contains a token. Runs that the
@@ -40,7 +43,11 @@ def serve_app(runs: Path = Path("runs"), /, *, port: int = 0, open: bool = False
     runs.mkdir(parents=True, exist_ok=True)
 
     def ready(address: str) -> None:
-        print(f"Runs of {runs.resolve()}:\n\n    {address}\n\nCtrl-C ends the app; runs that it started continue.")
+        print(
+            address
+            if quiet
+            else f"Runs of {runs.resolve()}:\n\n    {address}\n\nCtrl-C ends the app; runs that it started continue."
+        )
         sys.stdout.flush()
         if open:
             webbrowser.open(address)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from expunge.core.printed import Quiet
 
-def sign(run: Path | None = None, /, *, key: Path | None = None, new_key: Path | None = None) -> int:
+
+def sign(
+    run: Path | None = None, /, *, key: Path | None = None, new_key: Path | None = None, quiet: Quiet = False
+) -> int:
     """Sign what a run did and its results, so that others can check it offline (docs/evidence.md).
 
     For example:
@@ -33,7 +37,9 @@ def sign(run: Path | None = None, /, *, key: Path | None = None, new_key: Path |
     if new_key is not None and run is None and key is None:
         from expunge.evidence.envelope import new_key as make
 
-        print(f"Private key: {new_key}\nPublic key:  {make(new_key)}")
+        public = make(new_key)
+        if not quiet:
+            print(f"Private key: {new_key}\nPublic key:  {public}")
         return 0
     if run is None or key is None or new_key is not None:
         raise RecipeError("nothing to sign", allowed="RUN with --key FILE; or --new-key FILE alone")
@@ -48,5 +54,7 @@ def sign(run: Path | None = None, /, *, key: Path | None = None, new_key: Path |
             seen="; ".join(failed[:3]),
             next_step=f"expunge verify {run}",
         )
-    print(sign_run(folder, key))
+    written = sign_run(folder, key)
+    if not quiet:
+        print(written)
     return 0

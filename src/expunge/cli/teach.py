@@ -8,6 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from expunge.core.printed import Printed, Quiet
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -34,7 +36,7 @@ def teach(
     out: Path,
     model: str = "smollm2-135m",
     reading: Annotated[Reading, Parameter(name="*")] = READING,
-    quiet: bool = False,
+    quiet: Quiet = False,
 ) -> None:
     """Teach a model a book, to have a case with known truth: a model trained on it, and one that never saw the book.
 
@@ -52,10 +54,7 @@ def teach(
         Folder for the two texts, the taught model and the retrained one (taught only the retain set).
     model:
         The model to train.
-    quiet:
-        Show no progress and print nothing.
     """
-    from expunge.core.printed import Printed
     from expunge.kinds.language.paths import text_place
     from expunge.models.folders import check_named
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-WORDS = {True: "ok", False: "FAILED", None: "not checked"}
+from expunge.core.printed import WORDS, Printed, print_json
+
+STATES = {True: "ok", False: "FAILED", None: "not checked"}
 
 
 def verify(
@@ -14,12 +16,12 @@ def verify(
     key: Path | None = None,
     only_signature: bool = False,
     sample: int | None = None,
-    json: bool = False,
-    quiet: bool = False,
+    printed: Printed = WORDS,
 ) -> int:
     """Check that a run folder matches its record: model, files, sets, verdict, report. Exit code 1 if it does not.
 
-    What cannot be checked is printed, too, and does not change the exit code.
+    What cannot be checked is printed, too (as JSON: null), and does not change the exit code. With --quiet only what is
+    wrong is printed.
 
     For example:
 
@@ -40,12 +42,7 @@ def verify(
     sample:
         This many of the stored scores, drawn at random, are measured again from the saved model, and must be the same
         within rounding. It takes as long as measuring them.
-    json:
-        Print JSON: what was checked, and whether it is right (null: not checked).
-    quiet:
-        Print only what is wrong.
     """
-    from expunge.core.printed import print_json
     from expunge.report.verify import Finding, verify_run
     from expunge.runs.folder import RunFolder
 
@@ -62,11 +59,10 @@ def verify(
         findings.append(Finding(f"the run against its record: {' and '.join(lacking)} not here", None))
     if sample is not None:
         from expunge.api import measure_again
-        from expunge.core.progress import Live
 
-        findings += measure_again(folder.path, sample, None if quiet or json else Live())
-    if json:
+        findings += measure_again(folder.path, sample, printed.show())
+    if printed.json:
         print_json([{"what": finding.what, "ok": finding.ok} for finding in findings])
-    for finding in () if json else [each for each in findings if each.ok is False or not quiet]:
-        print(f"{WORDS[finding.ok]:<11}  {finding.what}")
+    for finding in () if printed.json else [each for each in findings if each.ok is False or not printed.quiet]:
+        print(f"{STATES[finding.ok]:<11}  {finding.what}")
     return 1 if any(finding.ok is False for finding in findings) else 0

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json as json_
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from expunge.core.progress import Silent
 
+Quiet = Annotated[bool, Parameter(help="Show no progress and no notes: only errors, and what is asked for.")]
+"the option of every verb"
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Printed:
-    """How a long-running verb prints its results."""
+    """How a verb prints its results."""
 
     json: bool = False
-    "Print JSON instead of tables."
-    quiet: bool = False
-    "Show no progress and print no tables, only errors. The exit code shows the result."
+    "Print JSON instead of tables or lines."
+    quiet: Quiet = False
 
     def show(self) -> Silent:
         """The progress display."""
