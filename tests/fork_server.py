@@ -182,6 +182,13 @@ def _look_for_packages_again() -> None:
         for found in vars(sys.modules[name]).values():
             if hasattr(found, "cache_clear"):
                 found.cache_clear()
+    if "expunge.cli.suite" in sys.modules:  # its verbs are those of the packages that were there when it was imported
+        from expunge.runs.suite import suites
+
+        verbs = sys.modules["expunge.cli.suite"].suite
+        for name, each in suites().items():
+            if name not in list(verbs):
+                verbs.command(each.function(), name=name)
 
 
 def _become(request: Mapping[str, Any], pipes: Sequence[int]) -> int:
