@@ -2,7 +2,8 @@
 
 The figures are those of the run's own events (`probe`: probabilities of the next token after a few beginnings of sentences of
 the target). The picture is one SVG file without scripts, which moves in an <img>, and stands still at the last step where
-a reader asked for less motion. docs/forgetting.svg is made of a run of two commands:
+a reader asked for less motion. docs/forgetting_demo.svg is made of a run of
+`expunge run demo`, docs/forgetting.svg of two commands:
 
     expunge teach sherlock_sign_of_the_four.txt --keep retain_father_brown.txt --out runs/taught
     expunge run taught_book --method whos_harry_potter --method.alpha 200 --method.retain_weight 3 \\

@@ -73,9 +73,10 @@ def test_a_run_without_probes_is_refused(script: ModuleType, tmp_path: Path) -> 
         script.picture(write_events(tmp_path, (0, FIRST)))
 
 
-def test_the_picture_on_the_pages_is_harmless_and_moves() -> None:
-    text = (DOCS / "forgetting.svg").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("name", "page"), [("forgetting_demo.svg", "../README.md"), ("forgetting.svg", "examples.md")])
+def test_the_pictures_on_the_pages_are_harmless_and_move(name: str, page: str) -> None:
+    text = (DOCS / name).read_text(encoding="utf-8")
     check_harmless(text)
     assert "prefers-reduced-motion" in text
-    assert len(set(re.findall(r">step (\d+)<", text))) > 10
-    assert "docs/forgetting.svg" in (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert len(set(re.findall(r">step (\d+)<", text))) > 6
+    assert f"{name})" in (DOCS / page).read_text(encoding="utf-8")
