@@ -157,6 +157,8 @@ class Audits:
         damage = {"name": "perplexity", "kind": DAMAGE, "passed": False}
         return {
             "passed": False,
+            "short": found.get("short", False),
+            "attacks": [] if found.get("none") else [{"name": "relearn"}],
             "findings": [*failed, {"name": "noise", "kind": UNDER, "passed": found["other"]}, damage],
         }
 
@@ -164,7 +166,7 @@ class Audits:
 @pytest.fixture
 def earlier_folders(tmp_path: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
     found = {}
-    for number, name in enumerate(("R000001", "R000002", "R000003", "R000004"), 1):
+    for number, name in enumerate(("R000001", "R000002", "R000003", "R000004", "R000005", "R000006"), 1):
         folder = RunFolder(tmp_path / "runs" / name).create()
         folder.recipe.write_text(yaml.safe_dump({"model": "m", "forget": "f.txt", "method": {"name": "npo"}}))
         found[name] = (folder.path, (number,))
@@ -180,22 +182,26 @@ def test_a_new_model_is_attacked_for_what_earlier_requests_were_about(
             "R000002": {"failed": [], "other": None},
             "R000003": DataError("too few facts"),
             "R000004": {"failed": [], "other": True},
+            "R000005": {"failed": [], "other": True, "short": True},
+            "R000006": {"failed": [], "other": True, "none": True},
         }
     )
     monkeypatch.setattr(attacking, "audit", audits)
     monkeypatch.setattr(earlier, "came_back", lambda *_: ())
-    run = RunFolder(tmp_path / "runs" / "R000005").create()
+    run = RunFolder(tmp_path / "runs" / "R000007").create()
     found = earlier.measure_earlier(earlier_folders, run, attacks=Attacks.named("relearn, quantize", "10m"))
-    assert audits.asked == [(name, "R000005") for name in earlier_folders]
+    assert audits.asked == [(name, "R000007") for name in earlier_folders]
     assert [each.words for each in found] == [
         "R000001: CAME BACK in the new model (audit: relearn); audit: FAILED (relearn)",
         "R000002: still forgotten by the new model; audit: undecided, which is not passed",
         "R000003: still forgotten by the new model; NOT AUDITED: too few facts",
         "R000004: still forgotten by the new model; audit: passed",
+        "R000005: still forgotten by the new model; audit: undecided, which is not passed",
+        "R000006: still forgotten by the new model; audit: undecided, which is not passed",
     ], "damage by later requests brings nothing back"
-    assert [each.row()["back"] for each in found] == [["audit: relearn"], [], [], []]
+    assert [each.row()["back"] for each in found] == [["audit: relearn"], [], [], [], [], []]
     assert "too few" not in str([each.row() for each in found]), "an error may name a file"
-    assert summary([each.row() for each in found]) == "4 earlier requests measured, 3 attacked; came back: R000001"
+    assert summary([each.row() for each in found]) == "6 earlier requests measured, 5 attacked; came back: R000001"
     assert not list(run.path.rglob("forget-tokens")), "the text of others is not stored with the new run"
     assert all(RunFolder(path).stages.is_dir() for path, _ in earlier_folders.values())
 

@@ -62,7 +62,8 @@ def attacked_earlier(earlier: RunFolder, run: RunFolder, attacks: Attacks, show:
         return found
     # What the model lost in other respects, by being made to forget more, brings nothing back.
     returned = [each for each in found["findings"] if each["kind"] == UNDER]
-    return _judged(returned, bool(returned) and all(each["passed"] for each in returned))
+    whole = bool(found["attacks"]) and not found["short"]
+    return _judged(returned, whole and bool(returned) and all(each["passed"] for each in returned))
 
 
 def _audited(
