@@ -13,6 +13,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expunge.auditing import Asked
+from expunge.core import storage
 from expunge.errors import DataError, RunError
 from expunge.kinds.language.recipe import Recipe
 from expunge.requests import attacking, earlier
@@ -211,4 +212,8 @@ def test_text_of_an_audit_that_was_cut_short_is_named(ledger: Ledger, tmp_path: 
     left = tmp_path / "R000003" / "earlier" / "R000001" / "stages"
     left.mkdir(parents=True)
     assert texts_left(ledger, 1) == [left]
+    audit = left.parent / "audit"
+    for rows, stored in (([], [left]), ([{"number": 0}], [left, audit])):
+        storage.write_json(audit / "audit.json", {"facts_shown": {"rows": rows}})
+        assert texts_left(ledger, 1) == stored
     assert texts_left(ledger, 2) == []

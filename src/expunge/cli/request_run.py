@@ -71,7 +71,7 @@ def run_requests(
     from expunge.errors import RecipeError
     from expunge.requests.attacking import Attacks
     from expunge.requests.ledger import soon
-    from expunge.requests.showing import summary
+    from expunge.requests.showing import audit_words, summary
     from expunge.requests.states import name_of
     from expunge.requests.work import batches, nameless, run_batch
     from expunge.runs.kinds import recipe_class
@@ -112,7 +112,10 @@ def run_requests(
             rows.append({"requests": names, **found, "earlier": earlier, "audit": audit})
             if words_wanted:
                 print_summary(made)
-                print(summary(earlier) or "no earlier request on this model to measure")
+                if audit is not None:
+                    print(audit_words(audit))
+                if state == "passed":
+                    print(summary(earlier) or "no earlier request on this model to measure")
     if printed.json:
         print_json({"runs": rows, "not_run": [each.name for each in left]})
     elif not planned and not printed.quiet:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from expunge.core import storage
 from expunge.core.words import counted
 from expunge.requests.ledger import Ledger
 from expunge.requests.lineage import ancestors, copies_to_tell, lineage
@@ -95,6 +96,14 @@ def texts_left(ledger: Ledger, number: int) -> list[Path]:
     """Existing parts of the folders of a request's runs that contain the forgotten text."""
     runs = [RunFolder(each.content["run"]) for each in ledger.events_of(number) if each.kind == "started"]
     places = [place for run in runs for place in (run.stages, run.anchors, run.answers, run.toxicity)]
-    for later in ledger.chain.events("kind = 'started'"):  # an audit for this request in a later run, cut short
-        places += [RunFolder(Path(later.content["run"]) / EARLIER / run.path.name).stages for run in runs]
+    later = [Path(each.content["run"]) / EARLIER for each in ledger.chain.events("kind = 'started'")]
+    again = [RunFolder(folder / run.path.name) for folder in dict.fromkeys(later) for run in runs]
+    places += [audited.stages for audited in again]  # of an audit that was cut short
+    places += [run.audit for run in (*runs, *again) if _quotes(run.audit)]
     return [place for place in dict.fromkeys(places) if place.exists()]
+
+
+def _quotes(audit: Path) -> bool:
+    """Whether an audit shows facts, as it does if the recipe allows excerpts."""
+    path = audit / "audit.json"
+    return path.is_file() and bool(storage.read_json(path).get("facts_shown", {}).get("rows"))

@@ -74,7 +74,14 @@ class RunFolder:
         self.shown = self.path / ".progress.json"
         self.listeners: list[Callable[[str, dict[str, Any]], None]] = []
         "called with each event that is logged, and its values"
-        self._begun = {self.stages.name, self.checkpoints.name, self.events.name, self.shown.name, LOCK}
+        self._begun = {
+            self.stages.name,
+            self.checkpoints.name,
+            self.events.name,
+            self.shown.name,
+            f"{self.shown.name}~",
+            LOCK,
+        }
         "parts that a run makes before it writes its recipe"
 
     def create(self) -> RunFolder:
